@@ -5,3 +5,16 @@
 extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
+
+pub mod backoff;
+pub mod heartbeat;
+pub mod http;
+pub mod input;
+pub mod output;
+pub mod sse;
+pub mod time;
+pub mod ws;
+
+pub use input::{Buffers, Input};
+pub use output::{Full, Output};
+pub use time::Instant;

@@ -1,0 +1,239 @@
+//! The bytes just read, as one cursor that every parser takes from.
+//!
+//! A caller reads into any buffer, wraps what arrived in an [`Input`] and asks a state machine for events until there are none.
+//! The head parser and the frame parser advance the same cursor, so bytes that follow a request head in the same read are
+//! simply what is left. Events borrow the `Input`: their payload lies in the caller's buffer, or, where a message spans
+//! several reads, in a buffer that the finished message brought along and that goes back to [`Buffers`] afterwards.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// A cursor over bytes just read. One read buffer per thread is enough for any number of connections.
+///
+/// The bytes are lent mutably because WebSocket payloads are unmasked where they lie.
+pub struct Input<'b> {
+    bytes: &'b mut [u8],
+    at: usize,
+    lent: Lent,
+    buffers: Option<&'b mut Buffers>,
+}
+
+/// A message that was assembled over several reads, kept alive while an event lends it.
+enum Lent {
+    Nothing,
+    Binary(Vec<u8>),
+    Text(String),
+}
+
+impl<'b> Input<'b> {
+    /// A cursor at the start of `bytes`. Buffers for messages that span reads come from the allocator.
+    #[inline]
+    pub fn new(bytes: &'b mut [u8]) -> Self {
+        Self { bytes, at: 0, lent: Lent::Nothing, buffers: None }
+    }
+
+    /// As [`new`](Self::new), with assembly buffers taken from and given back to `buffers` (one per thread).
+    #[inline]
+    pub fn with_buffers(bytes: &'b mut [u8], buffers: &'b mut Buffers) -> Self {
+        Self { bytes, at: 0, lent: Lent::Nothing, buffers: Some(buffers) }
+    }
+
+    /// What no parser has taken yet. A caller that stops early feeds these bytes first the next time.
+    #[inline]
+    pub fn rest(&self) -> &[u8] {
+        // `at <= bytes.len()` always; `get` keeps a panic path out of every parser.
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+
+    /// Whether every byte was taken.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.at >= self.bytes.len()
+    }
+
+    /// How many bytes were taken so far.
+    #[inline]
+    pub fn taken(&self) -> usize {
+        self.at
+    }
+
+    /// Takes the next `n` bytes, or all that are left where there are fewer.
+    #[inline]
+    pub fn take(&mut self, n: usize) -> &mut [u8] {
+        let from = self.at;
+        self.skip(n);
+        self.bytes.get_mut(from..self.at).unwrap_or_default()
+    }
+
+    /// Passes over the next `n` bytes, or all that are left where there are fewer.
+    #[inline]
+    pub fn skip(&mut self, n: usize) {
+        self.at = self.at.saturating_add(n).min(self.bytes.len());
+    }
+
+    /// Passes over everything that is left.
+    #[inline]
+    pub fn skip_all(&mut self) {
+        self.at = self.bytes.len();
+    }
+
+    /// An empty growable buffer: a pooled one where the caller lent a pool.
+    pub(crate) fn take_buffer(&mut self) -> Vec<u8> {
+        self.buffers.as_mut().map(|buffers| buffers.take()).unwrap_or_default()
+    }
+
+    /// Gives a growable buffer back.
+    pub(crate) fn give_buffer(&mut self, buffer: Vec<u8>) {
+        if let Some(buffers) = self.buffers.as_mut() {
+            buffers.give(buffer);
+        }
+    }
+
+    /// Takes over an assembled binary message and lends it.
+    pub(crate) fn lend_binary(&mut self, message: Vec<u8>) -> &[u8] {
+        self.reclaim();
+        self.lent = Lent::Binary(message);
+        match &self.lent {
+            Lent::Binary(message) => message,
+            _ => &[],
+        }
+    }
+
+    /// Takes over an assembled text and lends it.
+    pub(crate) fn lend_text(&mut self, message: String) -> &str {
+        self.reclaim();
+        self.lent = Lent::Text(message);
+        match &self.lent {
+            Lent::Text(message) => message,
+            _ => "",
+        }
+    }
+
+    /// Takes back what was lent: no event borrows the input any more once this can be called.
+    pub(crate) fn reclaim(&mut self) {
+        match core::mem::replace(&mut self.lent, Lent::Nothing) {
+            Lent::Nothing => {}
+            Lent::Binary(message) => self.give_buffer(message),
+            Lent::Text(message) => self.give_buffer(message.into_bytes()),
+        }
+    }
+}
+
+impl Drop for Input<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if !matches!(self.lent, Lent::Nothing) {
+            self.reclaim();
+        }
+    }
+}
+
+impl fmt::Debug for Input<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Input").field("taken", &self.at).field("left", &(self.bytes.len() - self.at)).finish()
+    }
+}
+
+/// Spare buffers for messages that span reads: one of these per thread, lent to every [`Input`] of that thread.
+///
+/// A connection holds a buffer only while a message is half-received. What it gives back is kept here, up to a bound.
+#[derive(Debug)]
+pub struct Buffers {
+    free: Vec<Vec<u8>>,
+    kept: usize,
+    keep: usize,
+}
+
+impl Buffers {
+    /// Bytes of capacity kept by default: a few messages of the default size limit (1 MiB). Freeing them at every turn instead
+    /// makes large messages many times slower.
+    pub const KEEP: usize = 4 << 20;
+
+    /// Buffers kept at most, so that many tiny ones do not make a long list.
+    const COUNT: usize = 64;
+
+    /// An empty pool that keeps up to [`KEEP`](Self::KEEP) bytes. Allocates nothing yet.
+    pub fn new() -> Self {
+        Self::keeping(Self::KEEP)
+    }
+
+    /// An empty pool that keeps buffers of up to `bytes` capacity in all.
+    pub fn keeping(bytes: usize) -> Self {
+        Self { free: Vec::new(), kept: 0, keep: bytes }
+    }
+
+    /// Bytes of capacity that lie here unused.
+    pub fn kept(&self) -> usize {
+        self.kept
+    }
+
+    fn take(&mut self) -> Vec<u8> {
+        let buffer = self.free.pop().unwrap_or_default();
+        self.kept -= buffer.capacity();
+        buffer
+    }
+
+    fn give(&mut self, mut buffer: Vec<u8>) {
+        let capacity = buffer.capacity();
+        if capacity == 0 || self.free.len() == Self::COUNT || capacity > self.keep - self.kept {
+            return;
+        }
+        buffer.clear();
+        self.kept += capacity;
+        self.free.push(buffer);
+    }
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_hands_out_each_byte_once_and_never_overruns() {
+        let mut bytes = *b"abcdef";
+        let mut input = Input::new(&mut bytes);
+        assert_eq!(input.take(2), b"ab");
+        input.skip(1);
+        assert_eq!(input.rest(), b"def");
+        assert_eq!(input.taken(), 3);
+        assert_eq!(input.take(usize::MAX), b"def");
+        assert!(input.is_empty());
+        assert_eq!(input.take(1), b"");
+    }
+
+    #[test]
+    fn a_lent_message_goes_back_to_the_pool_when_the_input_ends() {
+        let mut buffers = Buffers::new();
+        let mut bytes = [];
+        {
+            let mut input = Input::with_buffers(&mut bytes, &mut buffers);
+            let mut message = input.take_buffer();
+            message.extend_from_slice(b"assembled");
+            assert_eq!(input.lend_binary(message), b"assembled");
+        }
+        assert!(buffers.kept() >= 9);
+        let kept = buffers.kept();
+        let mut input = Input::with_buffers(&mut bytes, &mut buffers);
+        let again = input.take_buffer();
+        assert!(again.is_empty() && again.capacity() == kept);
+    }
+
+    #[test]
+    fn a_pool_keeps_no_more_than_its_bound() {
+        let mut buffers = Buffers::keeping(100);
+        buffers.give(Vec::with_capacity(80));
+        buffers.give(Vec::with_capacity(80));
+        assert_eq!(buffers.kept(), 80);
+        for _ in 0..1000 {
+            buffers.give(Vec::with_capacity(1));
+        }
+        assert!(buffers.kept() <= 100);
+    }
+}
