@@ -21,11 +21,21 @@ pub struct HeartbeatConfig {
 
 impl Default for HeartbeatConfig {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(25), deadline: Duration::from_secs(10), jitter_percent: 10 }
+        Self::DEFAULT
     }
 }
 
 impl HeartbeatConfig {
+    /// The default settings.
+    pub const DEFAULT: Self =
+        Self { interval: Duration::from_secs(25), deadline: Duration::from_secs(10), jitter_percent: 10 };
+
+    /// Whether the interval is over 55 s, so that a proxy or balancer that closes idle connections after 60 s (a common
+    /// default) closes these. Worth a warning to whoever configured it.
+    pub fn is_slower_than_proxies(&self) -> bool {
+        self.interval > Duration::from_secs(55)
+    }
+
     /// The interval less a random part: `random` spreads evenly over its whole range.
     fn jittered(&self, random: u32) -> Duration {
         let early = self.interval.as_nanos() * u128::from(self.jitter_percent.min(100)) / 100 * u128::from(random)

@@ -66,6 +66,13 @@ impl<'b> Input<'b> {
         self.bytes.get_mut(from..self.at).unwrap_or_default()
     }
 
+    /// The next `n` bytes, or all that are left where there are fewer, without taking them.
+    #[inline]
+    pub fn peek(&mut self, n: usize) -> &mut [u8] {
+        let to = self.at.saturating_add(n).min(self.bytes.len());
+        self.bytes.get_mut(self.at..to).unwrap_or_default()
+    }
+
     /// Passes over the next `n` bytes, or all that are left where there are fewer.
     #[inline]
     pub fn skip(&mut self, n: usize) {

@@ -159,6 +159,20 @@ impl Output {
         Ok(&mut self.bytes[from..self.end])
     }
 
+    /// The next `N` bytes as an array to write to, if they fit without growing. [`commit`](Self::commit) says how many of them
+    /// count.
+    #[inline(always)]
+    pub(crate) fn window<const N: usize>(&mut self) -> Option<&mut [u8; N]> {
+        self.bytes.get_mut(self.end..)?.first_chunk_mut()
+    }
+
+    /// Appends the first `n` bytes of the last [`window`](Self::window).
+    #[inline(always)]
+    pub(crate) fn commit(&mut self, n: usize) {
+        debug_assert!(n <= self.bytes.len() - self.end);
+        self.end += n;
+    }
+
     /// Appends a shared payload behind `head`: by reference if it is long (16 KiB and more, or 64 bytes and more while the
     /// socket blocks), by copy otherwise. Refuses both or none.
     pub fn push_shared(&mut self, head: &[u8], payload: &Bytes) -> Result<(), Full> {

@@ -1,0 +1,377 @@
+//! The state of one connection, the fast way in, and its deadlines.
+
+use super::close::{ABNORMAL, CloseCode, Closed, Ending};
+use super::config::{Config, Delivery};
+use super::error::Error;
+use super::event::Event;
+use super::header::{self, FIN, MASK, Opcode};
+use super::mask::{self, Key};
+use super::receive::Open;
+use super::send::Sending;
+use super::text;
+use crate::heartbeat::{Beat, Heartbeat};
+use crate::input::Input;
+use crate::output::Output;
+use crate::time::{Instant, earlier};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::fmt;
+use core::hash::Hasher;
+use siphasher::sip::SipHasher13;
+
+/// Sixteen bytes from a source that an attacker cannot predict: one per connection, from the system's random generator.
+///
+/// A client's masking keys and the jitter of heartbeats are drawn from it with SipHash, so they are as unpredictable as it is
+/// (RFC 6455 section 10.3 asks that of masking keys).
+pub type Seed = [u8; 16];
+
+/// One WebSocket connection after its opening handshake.
+///
+/// # Contract
+///
+/// - [`next_event`](Self::next_event) takes bytes and reports what they mean; call it until it returns `Ok(None)` (the input is
+///   used up) or an error. What it owes the peer (pongs, Close frames) is in the output when it returns, after an error too.
+/// - `send_*`, [`ping`](Self::ping), [`close`](Self::close) and the like write frames, at any time; after a Close frame they write
+///   nothing and say so.
+/// - [`poll_timeout`](Self::poll_timeout) names the next deadline: ask again after any call that took `now`. It may be early, never late.
+///   [`handle_timeout`](Self::handle_timeout) does what is due; called early it does nothing.
+/// - [`handle_eof`](Self::handle_eof) says that nothing more will be read.
+/// - [`Event::Closed`] comes exactly once, always from `next_event`: after an error, a deadline or an end of file call that once
+///   more (an empty `Input` will do).
+///
+/// No order of calls is wrong. A connection holds heap memory only while a frame or a message is half-received.
+///
+/// ```text
+///              close()                     peer's Close
+///   open ───────────────────▶ closing ──────────────────────┐
+///    │ peer's Close                │ no answer in time, EOF  │
+///    ├──────────▶ (replies manual: │                         ▼
+///    │             asked, close()) ┴───────────────▶ ended ─ Closed ─▶ over
+///    │ peer's Close (answered), error, EOF, no pong     ▲
+///    └──────────────────────────────────────────────────┘
+/// ```
+pub struct Connection {
+    pub(super) config: Arc<Config>,
+    /// What is half-received.
+    pub(super) open: Option<Box<Open>>,
+    /// When a byte last came.
+    heard: Instant,
+    /// When a message last came or, in state `Closing` and `Asked`, when the peer's time is up.
+    mark: Instant,
+    heartbeat: Option<Heartbeat>,
+    /// When the control frames so far have used up their rate (generic cell rate algorithm).
+    controls: Instant,
+    seed: Seed,
+    /// Numbers drawn from the seed so far.
+    drawn: u32,
+    /// The payload of the heartbeat's last ping.
+    ping: u32,
+    /// One more than the longest payload that the fast way takes; zero where it takes none (see `set_fast`).
+    pub(super) fast: u32,
+    /// The mask bit that received frames must have.
+    pub(super) mask: u8,
+    pub(super) sending: Sending,
+    pub(super) state: State,
+}
+
+/// Where a connection is between its opening handshake and its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Messages both ways.
+    Open,
+    /// A Close frame was sent; the ending is what to report when the peer answers it.
+    Closing(Ending),
+    /// The peer sent a Close frame with this code, and the application has not answered yet.
+    Asked(u16),
+    /// All but reported.
+    Ended(u16, Ending),
+    /// Reported.
+    Over,
+}
+
+impl Connection {
+    /// A connection in the server's role, right after the answer 101. Bytes behind the request head are simply the rest of the
+    /// same [`Input`].
+    pub fn server(config: Arc<Config>, seed: Seed, now: Instant) -> Self {
+        Self::new(config, seed, now, MASK)
+    }
+
+    /// A connection in the client's role, right after the server's 101.
+    pub fn client(config: Arc<Config>, seed: Seed, now: Instant) -> Self {
+        Self::new(config, seed, now, 0)
+    }
+
+    fn new(config: Arc<Config>, seed: Seed, now: Instant, mask: u8) -> Self {
+        let mut connection = Self {
+            config,
+            open: None,
+            heard: now,
+            mark: now,
+            heartbeat: None,
+            controls: now,
+            seed,
+            drawn: 0,
+            ping: 0,
+            fast: 0,
+            mask,
+            sending: Sending::Message,
+            state: State::Open,
+        };
+        let random = connection.draw() as u32;
+        connection.heartbeat = connection.config.heartbeat.as_ref().map(|config| Heartbeat::new(config, now, random));
+        connection.ping = connection.draw() as u32;
+        connection.set_fast();
+        connection
+    }
+
+    /// The next thing that the bytes in `input` mean, or `None` when they are used up.
+    ///
+    /// A message that lies whole in the input is unmasked where it lies and lent; one that does not is assembled. Costs O(bytes
+    /// taken).
+    ///
+    /// # Errors
+    ///
+    /// What the peer did wrong. The Close frame that says so is in `out`, the rest of the input is not looked at, and the next
+    /// call reports [`Event::Closed`].
+    #[inline]
+    pub fn next_event<'i>(
+        &mut self,
+        input: &'i mut Input<'_>,
+        out: &mut Output,
+        now: Instant,
+    ) -> Result<Option<Event<'i>>, Error> {
+        // A whole unfragmented data frame in the input: nothing but what such a frame needs. All else, and every check that
+        // fails here, is `receive::next_event`'s, to which this is equal in effect (tested).
+        let rest = input.rest();
+        if let &[first, second, ..] = rest {
+            let (len, at) = match second ^ self.mask {
+                short @ 0..=125 => (usize::from(short), 2),
+                126 if rest.len() >= 4 && (rest[2] != 0 || rest[3] >= 126) => {
+                    (usize::from(u16::from_be_bytes([rest[2], rest[3]])), 4)
+                }
+                _ => return self.receive(input, out, now),
+            };
+            let text = first == FIN | Opcode::Text as u8;
+            if (text || first == FIN | Opcode::Binary as u8) && len < self.fast as usize {
+                let keyed = if self.mask == MASK { at + 4 } else { at };
+                if rest.len() >= keyed + len {
+                    self.heard = now;
+                    self.mark = now;
+                    let frame = input.take(keyed + len);
+                    let (head, payload) = frame.split_at_mut(keyed);
+                    let key = match head.last_chunk() {
+                        Some(key) if self.mask == MASK => Key::new(*key),
+                        _ => Key::new([0; 4]),
+                    };
+                    if text {
+                        return match text::unmask(payload, key) {
+                            Ok(text) => Ok(Some(Event::Text(text))),
+                            Err(_) => Err(self.fail(Error::InvalidUtf8, out)),
+                        };
+                    }
+                    if self.mask == MASK {
+                        mask::apply(payload, key);
+                    }
+                    return Ok(Some(Event::Binary(payload)));
+                }
+            }
+        } else if rest.is_empty() && self.fast != 0 {
+            return Ok(None);
+        }
+        self.receive(input, out, now)
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called. May be early, never late. `None` once the connection has ended.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match self.state {
+            State::Open => {
+                let idle = self.config.idle.map(|idle| self.mark + idle);
+                earlier(self.heartbeat.as_ref().map(Heartbeat::due), idle)
+            }
+            State::Closing(_) | State::Asked(_) => Some(self.mark),
+            State::Ended(..) | State::Over => None,
+        }
+    }
+
+    /// Does what is due at `now`: pings, or gives up. Called early it does nothing. If the connection ended here,
+    /// [`is_ended`](Self::is_ended) says so and `next_event` reports it.
+    pub fn handle_timeout(&mut self, now: Instant, out: &mut Output) {
+        match self.state {
+            State::Open => {
+                if self.config.idle.is_some_and(|idle| self.mark + idle <= now) {
+                    self.start_closing(Ending::Idle, Some(CloseCode::GOING_AWAY), "idle", now, out);
+                    return;
+                }
+                self.beat(now, out);
+            }
+            State::Closing(_) | State::Asked(_) if self.mark <= now => self.end(ABNORMAL, Ending::CloseTimeout),
+            _ => {}
+        }
+    }
+
+    /// Says that the peer's side of the transport ended: nothing more will be read.
+    pub fn handle_eof(&mut self, _now: Instant) {
+        if !self.is_ended() {
+            self.end(ABNORMAL, Ending::Eof);
+        }
+    }
+
+    /// Whether the connection has ended, reported or not. Write what is in the output, then close the transport.
+    pub fn is_ended(&self) -> bool {
+        matches!(self.state, State::Ended(..) | State::Over)
+    }
+
+    /// Whether messages can be sent.
+    pub fn is_open(&self) -> bool {
+        matches!(self.state, State::Open | State::Asked(_))
+    }
+
+    /// The settings that this connection shares.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    fn beat(&mut self, now: Instant, out: &mut Output) {
+        let (Some(config), Some(mut heartbeat)) = (self.config.heartbeat, self.heartbeat) else { return };
+        if now < heartbeat.due() {
+            return;
+        }
+        match heartbeat.beat(&config, self.heard, now, self.draw() as u32) {
+            Beat::Quiet => {}
+            Beat::Probe => {
+                self.ping = self.ping.wrapping_add(1);
+                // A full output means that the peer takes nothing; its silence will tell.
+                let _ = self.control(Opcode::Ping, &self.ping.to_be_bytes(), out);
+            }
+            Beat::Dead => {
+                self.send_close(Some(CloseCode::INTERNAL), "no pong in time", out);
+                self.end(ABNORMAL, Ending::PingTimeout);
+            }
+        }
+        self.heartbeat = Some(heartbeat);
+    }
+
+    /// The round trip of the heartbeat's ping that `payload` answers. Each is measured once.
+    pub(super) fn round_trip(&mut self, payload: &[u8], now: Instant) -> Option<core::time::Duration> {
+        let probed = self.heartbeat.as_ref().and_then(Heartbeat::probed)?;
+        if payload != self.ping.to_be_bytes() {
+            return None;
+        }
+        self.ping = self.ping.wrapping_add(1);
+        Some(now.saturating_duration_since(probed))
+    }
+
+    /// Counts one control frame of the peer's.
+    pub(super) fn count_control(&mut self, now: Instant) -> Result<(), Error> {
+        let limits = &self.config.limits;
+        let each = 1_000_000_000 / u64::from(limits.control_rate.max(1));
+        let used_up = self.controls.max(now) + core::time::Duration::from_nanos(each);
+        let most = core::time::Duration::from_nanos(each.saturating_mul(u64::from(limits.control_burst)));
+        if used_up.saturating_duration_since(now) > most {
+            return Err(Error::TooManyControls);
+        }
+        self.controls = used_up;
+        Ok(())
+    }
+
+    /// Notes that bytes came.
+    pub(super) fn hear(&mut self, now: Instant) {
+        self.heard = now;
+    }
+
+    /// Notes that a message's bytes came.
+    pub(super) fn hear_message(&mut self, now: Instant) {
+        if self.state == State::Open {
+            self.mark = now;
+        }
+    }
+
+    /// Fails the connection (RFC 6455 section 7.1.7): tells the peer, unless a Close frame was sent, and ends.
+    #[cold]
+    pub(super) fn fail(&mut self, error: Error, out: &mut Output) -> Error {
+        let code = error.close_code();
+        if matches!(self.state, State::Open | State::Asked(_)) {
+            self.send_close(Some(code), error.as_str(), out);
+        }
+        self.end(code.as_u16(), Ending::Failed(error));
+        error
+    }
+
+    pub(super) fn start_closing(
+        &mut self,
+        ending: Ending,
+        code: Option<CloseCode>,
+        reason: &str,
+        now: Instant,
+        out: &mut Output,
+    ) {
+        self.send_close(code, reason, out);
+        self.state = State::Closing(ending);
+        self.mark = now + self.config.close_timeout;
+        self.set_fast();
+    }
+
+    pub(super) fn await_answer(&mut self, code: u16, now: Instant) {
+        self.state = State::Asked(code);
+        self.mark = now + self.config.close_timeout;
+        self.set_fast();
+    }
+
+    pub(super) fn end(&mut self, code: u16, ending: Ending) {
+        self.state = State::Ended(code, ending);
+        self.sending = Sending::Nothing;
+        self.open = None;
+        self.heartbeat = None;
+        self.set_fast();
+    }
+
+    /// The last event, if it was not reported yet.
+    pub(super) fn report_end(&mut self) -> Option<Closed<'static>> {
+        let State::Ended(code, ending) = self.state else { return None };
+        self.state = State::Over;
+        Some(Closed { code, reason: "", ending })
+    }
+
+    /// Opens or shuts the fast way: it is for whole messages on an open connection with nothing half-received.
+    pub(super) fn set_fast(&mut self) {
+        let config = &self.config;
+        let fast = self.state == State::Open && self.open.is_none() && config.delivery == Delivery::Messages;
+        let longest = config.limits.frame.min(config.limits.message).min(u64::from(u32::MAX) - 1);
+        self.fast = if fast { longest as u32 + 1 } else { 0 };
+    }
+
+    /// What the rules for the next header depend on.
+    pub(super) fn rules(&self) -> header::Rules<'_> {
+        let open = self.open.as_ref().and_then(|open| open.progress());
+        header::Rules { mask: self.mask, extension_bits: 0, open, limits: &self.config.limits }
+    }
+
+    /// A number that nobody without the seed can predict.
+    pub(super) fn draw(&mut self) -> u64 {
+        let mut hasher = SipHasher13::new_with_key(&self.seed);
+        hasher.write_u32(self.drawn);
+        self.drawn = self.drawn.wrapping_add(1);
+        hasher.finish()
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the seed: it is a secret.
+        f.debug_struct("Connection")
+            .field("role", &if self.mask == MASK { "server" } else { "client" })
+            .field("state", &self.state)
+            .field("half_received", &self.open)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_takes_at_most_96_bytes() {
+        assert!(size_of::<Connection>() <= 96, "{}", size_of::<Connection>());
+    }
+}
