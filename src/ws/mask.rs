@@ -53,6 +53,14 @@ macro_rules! overlapping {
     }};
 }
 
+/// Masks or unmasks `bytes` in place (RFC 6455 section 5.3). `offset` is how many payload bytes of the same frame stand before them.
+///
+/// [`Connection`](super::Connection) does this by itself; this is for whoever handles frames on their own.
+#[inline]
+pub fn apply_mask(bytes: &mut [u8], key: [u8; 4], offset: usize) {
+    apply(bytes, Key::new(key).after(offset));
+}
+
 /// Applies `key` to `bytes`. Its own inverse.
 #[inline]
 pub(super) fn apply(bytes: &mut [u8], key: Key) {

@@ -32,4 +32,5 @@ pub use config::{Config, ConfigError, Delivery, Limits, Replies};
 pub use connection::{Connection, Seed};
 pub use error::{Error, SendError, Unsent};
 pub use event::{Chunk, Event, Kind, Part};
+pub use mask::apply_mask;
 pub use prepared::{Prepared, Text};

@@ -86,8 +86,7 @@ pub struct Digest(u64);
 
 impl Digest {
     pub fn add(&mut self, tag: u8, bytes: &[u8]) {
-        let mut mix =
-            |word: u64| self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+        let mut mix = |word: u64| self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
         mix(u64::from(tag) << 56 ^ bytes.len() as u64);
         let (words, rest) = bytes.as_chunks::<8>();
         words.iter().for_each(|word| mix(u64::from_le_bytes(*word)));
@@ -116,15 +115,7 @@ impl Totals {
     }
 
     pub fn expect(self, once: Totals, passes: u64) -> Result<(), String> {
-        let wanted = Totals {
-            messages: once.messages * passes,
-            bytes: once.bytes * passes,
-            ends: once.ends * passes,
-        };
-        if self == wanted {
-            Ok(())
-        } else {
-            Err(format!("delivered {self:?}, not {wanted:?}"))
-        }
+        let wanted = Totals { messages: once.messages * passes, bytes: once.bytes * passes, ends: once.ends * passes };
+        if self == wanted { Ok(()) } else { Err(format!("delivered {self:?}, not {wanted:?}")) }
     }
 }

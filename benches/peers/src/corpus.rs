@@ -85,8 +85,7 @@ impl Content {
                         2 => (0x3041, 0x6f00),
                         _ => (0x1_f300, 0x300),
                     };
-                    let character = char::from_u32(first + random.below(count))
-                        .expect("no surrogate in these ranges");
+                    let character = char::from_u32(first + random.below(count)).expect("no surrogate in these ranges");
                     if text.len() + character.len_utf8() <= len {
                         text.push(character);
                     }
@@ -112,15 +111,8 @@ pub fn push_frame(wire: &mut Vec<u8>, text: bool, payload: &[u8], key: Option<[u
             wire.extend_from_slice(&(len as u64).to_be_bytes());
         }
     }
-    let key = key
-        .inspect(|key| wire.extend_from_slice(key))
-        .unwrap_or([0; 4]);
-    wire.extend(
-        payload
-            .iter()
-            .zip(key.iter().cycle())
-            .map(|(byte, key)| byte ^ key),
-    );
+    let key = key.inspect(|key| wire.extend_from_slice(key)).unwrap_or([0; 4]);
+    wire.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
 }
 
 /// The length of a frame that [`push_frame`] writes.

@@ -22,12 +22,7 @@ pub struct Feed<'w> {
 
 impl<'w> Feed<'w> {
     pub fn new(wire: &'w [u8], step: usize) -> Self {
-        Feed {
-            wire,
-            step,
-            at: 0,
-            cut: step,
-        }
+        Feed { wire, step, at: 0, cut: step }
     }
 
     /// The longest read: what a contestant may size its buffer by.
@@ -71,27 +66,19 @@ pub struct Memory<'w> {
 
 impl<'w> Memory<'w> {
     pub fn new(feed: Feed<'w>) -> Self {
-        Memory {
-            feed,
-            out: Vec::new(),
-        }
+        Memory { feed, out: Vec::new() }
     }
 
     /// A socket that is only written to, with room for `capacity` bytes before it would have to grow.
     pub fn sink(capacity: usize) -> Self {
-        Memory {
-            feed: Feed::new(&[], 1),
-            out: Vec::with_capacity(capacity),
-        }
+        Memory { feed: Feed::new(&[], 1), out: Vec::with_capacity(capacity) }
     }
 }
 
 impl io::Read for Memory<'_> {
     #[inline]
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.feed
-            .read(into)
-            .ok_or_else(|| io::ErrorKind::WouldBlock.into())
+        self.feed.read(into).ok_or_else(|| io::ErrorKind::WouldBlock.into())
     }
 }
 
@@ -109,11 +96,7 @@ impl io::Write for Memory<'_> {
 
 impl AsyncRead for Memory<'_> {
     #[inline]
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.feed.take(into.remaining()) {
             Some(read) => {
                 into.put_slice(read);
@@ -126,11 +109,7 @@ impl AsyncRead for Memory<'_> {
 
 impl AsyncWrite for Memory<'_> {
     #[inline]
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.out.extend_from_slice(bytes);
         Poll::Ready(Ok(bytes.len()))
     }

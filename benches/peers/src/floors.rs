@@ -59,12 +59,7 @@ impl<'w> Receive<'w> for Fused<'w> {
     fn new(feed: Feed<'w>) -> Self {
         // A frame of up to 64 KiB is put together in the buffer, a longer one in `message`.
         let buffer = vec![0; 128 << 10];
-        Fused {
-            feed,
-            buffer,
-            len: 0,
-            message: Vec::new(),
-        }
+        Fused { feed, buffer, len: 0, message: Vec::new() }
     }
 
     fn receive(&mut self, sink: &mut impl Sink) -> Result<(), Refused> {
@@ -112,10 +107,7 @@ impl Fused<'_> {
             };
             let old = self.message.len();
             self.message.extend_from_slice(part);
-            seen |= unmask(
-                &mut self.message[old..],
-                key.rotate_right(8 * (old as u32 % 4)),
-            );
+            seen |= unmask(&mut self.message[old..], key.rotate_right(8 * (old as u32 % 4)));
         }
         seen
     }
@@ -159,10 +151,7 @@ fn unmask(payload: &mut [u8], key: u32) -> u8 {
         seen |= plain;
         *word = plain.to_le_bytes();
     }
-    let mut seen = seen
-        .to_le_bytes()
-        .into_iter()
-        .fold(0, |all, byte| all | byte);
+    let mut seen = seen.to_le_bytes().into_iter().fold(0, |all, byte| all | byte);
     for (byte, key) in rest.iter_mut().zip(wide.to_le_bytes()) {
         *byte ^= key;
         seen |= *byte;
@@ -200,9 +189,7 @@ impl Sender for Copy {
     const STANDING: Standing = Standing::Floor;
 
     fn new(_: Role, capacity: usize) -> Self {
-        Copy {
-            out: Vec::with_capacity(capacity),
-        }
+        Copy { out: Vec::with_capacity(capacity) }
     }
 
     fn send(&mut self, payload: &[u8]) {
@@ -230,29 +217,23 @@ impl Upgrade for HttparseSha1Base64 {
     const STANDING: Standing = Standing::Floor;
 
     fn new() -> Self {
-        HttparseSha1Base64 {
-            answer: Vec::with_capacity(512),
-        }
+        HttparseSha1Base64 { answer: Vec::with_capacity(512) }
     }
 
     fn upgrade(&mut self, request: &mut [u8]) -> Result<&[u8], Refused> {
-        const BEFORE: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: ";
+        const BEFORE: &[u8] =
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: ";
         let mut headers = [httparse::EMPTY_HEADER; 64];
         let mut head = httparse::Request::new(&mut headers);
         let parsed = head.parse(request).map_err(|_| Refused)?;
         black_box(parsed.is_complete());
         // Compares one name per header by length first: next to free, and nothing else of the head is looked at.
-        let key = head
-            .headers
-            .iter()
-            .find(|header| header.name.eq_ignore_ascii_case("sec-websocket-key"));
+        let key = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case("sec-websocket-key"));
         let mut sha1 = Sha1::new();
         sha1.update(key.ok_or(Refused)?.value);
         sha1.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
         let mut accept = [0; 28];
-        STANDARD
-            .encode_slice(sha1.finalize(), &mut accept)
-            .map_err(|_| Refused)?;
+        STANDARD.encode_slice(sha1.finalize(), &mut accept).map_err(|_| Refused)?;
         self.answer.clear();
         self.answer.extend_from_slice(BEFORE);
         self.answer.extend_from_slice(&accept);

@@ -23,34 +23,20 @@ pub fn count(cell: &Cell, wanted: &dyn Fn(&str) -> bool) -> Result<Outcome, Stri
     let operations = bench.operations() as f64;
     let mut rows = Vec::new();
     for contestant in bench.contestants(wanted) {
-        let run = |passes| {
-            callgrind(&cell.name, contestant.name, passes)
-                .map_err(|error| fault(cell, &contestant, &error))
-        };
+        let run =
+            |passes| callgrind(&cell.name, contestant.name, passes).map_err(|error| fault(cell, &contestant, &error));
         let cost = (run(2 * PASSES)? - run(PASSES)?) / (PASSES as f64 * operations);
-        rows.push(Row {
-            name: contestant.name,
-            standing: contestant.standing,
-            costs: vec![cost],
-        });
+        rows.push(Row { name: contestant.name, standing: contestant.standing, costs: vec![cost] });
     }
-    Ok(Outcome {
-        bytes_per_operation: bench.bytes() as f64 / operations,
-        rows,
-    })
+    Ok(Outcome { bytes_per_operation: bench.bytes() as f64 / operations, rows })
 }
 
 /// The child's side: a pass to warm up and `iters` to be counted.
 pub fn run_child(cells: &[Cell], child: &Child) -> Result<(), String> {
-    let cell = cells
-        .iter()
-        .find(|cell| cell.name == child.cell)
-        .ok_or("no such cell")?;
+    let cell = cells.iter().find(|cell| cell.name == child.cell).ok_or("no such cell")?;
     let bench = (cell.open)(Scale::Small);
     let mut contestants = bench.contestants(&|name| name == child.contestant);
-    let contestant = contestants
-        .first_mut()
-        .ok_or("no such contestant in this cell")?;
+    let contestant = contestants.first_mut().ok_or("no such contestant in this cell")?;
     contestant.work.run(1)?;
     contestant.work.run(child.iters)
 }
@@ -60,14 +46,7 @@ fn callgrind(cell: &str, contestant: &str, iters: u64) -> Result<f64, String> {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(program)
-        .args([
-            "--cell",
-            cell,
-            "--contestant",
-            contestant,
-            "--iters",
-            &iters.to_string(),
-        ])
+        .args(["--cell", cell, "--contestant", contestant, "--iters", &iters.to_string()])
         .output()
         .map_err(|error| format!("valgrind did not start: {error}"))?;
     let log = String::from_utf8_lossy(&output.stderr);
@@ -75,13 +54,6 @@ fn callgrind(cell: &str, contestant: &str, iters: u64) -> Result<f64, String> {
         return Err(log.into_owned());
     }
     // "==1234== Collected : 5678"
-    let collected = log
-        .lines()
-        .find_map(|line| line.split_once("Collected :"))
-        .ok_or("no count in callgrind's log")?;
-    collected
-        .1
-        .trim()
-        .parse()
-        .map_err(|_| format!("not a count: {}", collected.1))
+    let collected = log.lines().find_map(|line| line.split_once("Collected :")).ok_or("no count in callgrind's log")?;
+    collected.1.trim().parse().map_err(|_| format!("not a count: {}", collected.1))
 }

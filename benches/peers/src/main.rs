@@ -12,6 +12,7 @@ mod recv;
 mod send;
 mod sse;
 mod table;
+mod tautline_ws;
 mod upgrade;
 
 use std::process::ExitCode;
@@ -65,21 +66,10 @@ fn main() -> ExitCode {
 }
 
 fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
-    let mut options = Options {
-        rounds: 15,
-        iters: 1,
-        ..Options::default()
-    };
+    let mut options = Options { rounds: 15, iters: 1, ..Options::default() };
     while let Some(option) = arguments.next() {
-        let mut value = || {
-            arguments
-                .next()
-                .ok_or_else(|| format!("{option} needs a value"))
-        };
-        let number = |text: String| {
-            text.parse::<u64>()
-                .map_err(|_| format!("not a number: {text}"))
-        };
+        let mut value = || arguments.next().ok_or_else(|| format!("{option} needs a value"));
+        let number = |text: String| text.parse::<u64>().map_err(|_| format!("not a number: {text}"));
         match option.as_str() {
             "--only" => options.only = value()?,
             "--peers" => options.peers = value()?.split(',').map(str::to_owned).collect(),
@@ -101,38 +91,20 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Strin
 }
 
 fn cells() -> Vec<Cell> {
-    [
-        recv::cells(),
-        send::cells(),
-        mask::cells(),
-        upgrade::cells(),
-        sse::cells(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    [recv::cells(), send::cells(), mask::cells(), upgrade::cells(), sse::cells()].into_iter().flatten().collect()
 }
 
 fn run(options: Options) -> Result<ExitCode, String> {
     let mut cells = cells();
     if let (Some(cell), Some(contestant)) = (options.cell, options.contestant) {
-        instructions::run_child(
-            &cells,
-            &Child {
-                cell,
-                contestant,
-                iters: options.iters,
-            },
-        )?;
+        instructions::run_child(&cells, &Child { cell, contestant, iters: options.iters })?;
         return Ok(ExitCode::SUCCESS);
     }
     cells.retain(|cell| cell.name.contains(&options.only));
     let wanted = |cell: &Cell, name: &str| {
         options.peers.is_empty()
             || options.peers.iter().any(|peer| name.starts_with(peer))
-            || cell.bar.is_some_and(
-                |bar| matches!(bar.reference, cell::Reference::Named(named) if named == name),
-            )
+            || cell.bar.is_some_and(|bar| matches!(bar.reference, cell::Reference::Named(named) if named == name))
     };
     let unit = match options.mode {
         Mode::Time => Unit::Nanoseconds,
@@ -157,19 +129,8 @@ fn run(options: Options) -> Result<ExitCode, String> {
         };
         report.add(cell, outcome);
     }
-    print!(
-        "{}",
-        if options.json {
-            report.json()
-        } else {
-            report.markdown()
-        }
-    );
-    Ok(if options.strict && report.misses() {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    print!("{}", if options.json { report.json() } else { report.markdown() });
+    Ok(if options.strict && report.misses() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Every contestant in every cell: all bytes that come out, and bad text refused.
@@ -180,10 +141,7 @@ fn verify(cells: &[Cell]) -> Result<(), String> {
         let bench = (cell.open)(Scale::Small);
         for contestant in &mut bench.contestants(&|_| true) {
             // Twice, because the second pass begins in the state that the first one left.
-            let outcome = contestant
-                .work
-                .verify()
-                .and_then(|()| contestant.work.run(2));
+            let outcome = contestant.work.verify().and_then(|()| contestant.work.run(2));
             checked += 1;
             if let Err(error) = outcome {
                 faults.push(measure::fault(cell, contestant, &error));
@@ -191,10 +149,7 @@ fn verify(cells: &[Cell]) -> Result<(), String> {
         }
     }
     if faults.is_empty() {
-        println!(
-            "{checked} contestants in {} cells do their work",
-            cells.len()
-        );
+        println!("{checked} contestants in {} cells do their work", cells.len());
         Ok(())
     } else {
         Err(faults.join("\n"))

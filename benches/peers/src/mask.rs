@@ -20,7 +20,7 @@ use std::marker::PhantomData;
 
 use crate::cell::{Bench, Cell, Contestant, Scale, Standing, Work};
 use crate::corpus::{Content, Random, size_name};
-use crate::{floors, peers};
+use crate::{floors, peers, tautline_ws};
 
 pub trait Mask {
     const NAME: &'static str;
@@ -57,12 +57,9 @@ impl Bench for Masked {
     }
 
     fn contestants<'b>(&'b self, wanted: &dyn Fn(&str) -> bool) -> Vec<Contestant<'b>> {
-        let mut field = Field {
-            masked: self,
-            wanted,
-            entered: Vec::new(),
-        };
+        let mut field = Field { masked: self, wanted, entered: Vec::new() };
         field.enter::<floors::Words>();
+        field.enter::<tautline_ws::Masking>();
         field.enter::<peers::nexus_web::Masking>();
         field.enter::<peers::fastwebsockets::Masking>();
         field.entered
@@ -102,11 +99,7 @@ impl<M: Mask> Work for Masking<'_, M> {
         for _ in 0..passes * self.masked.repeats {
             M::mask(black_box(&mut self.payload), black_box(self.masked.key));
         }
-        if self.payload == self.masked.plain {
-            Ok(())
-        } else {
-            Err("masking twice is not the identity".into())
-        }
+        if self.payload == self.masked.plain { Ok(()) } else { Err("masking twice is not the identity".into()) }
     }
 
     fn verify(&mut self) -> Result<(), String> {
@@ -116,11 +109,7 @@ impl<M: Mask> Work for Masking<'_, M> {
                 let mut payload = self.masked.plain[start..end].to_vec();
                 M::mask(&mut payload, self.masked.key);
                 let plain = &self.masked.plain[start..end];
-                if payload
-                    .iter()
-                    .enumerate()
-                    .any(|(i, byte)| *byte != plain[i] ^ self.masked.key[i % 4])
-                {
+                if payload.iter().enumerate().any(|(i, byte)| *byte != plain[i] ^ self.masked.key[i % 4]) {
                     return Err(format!("wrong bytes at length {}", end - start));
                 }
             }

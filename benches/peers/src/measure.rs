@@ -30,13 +30,7 @@ impl Row {
 
     /// The median of the ratios within each round: what disturbs a round disturbs both sides of it.
     pub fn ratio_to(&self, reference: &Row) -> f64 {
-        median(
-            self.costs
-                .iter()
-                .zip(&reference.costs)
-                .map(|(ours, theirs)| ours / theirs)
-                .collect(),
-        )
+        median(self.costs.iter().zip(&reference.costs).map(|(ours, theirs)| ours / theirs).collect())
     }
 }
 
@@ -67,11 +61,7 @@ pub fn time(cell: &Cell, wanted: &dyn Fn(&str) -> bool, rounds: usize) -> Result
     let mut rows: Vec<Row> = Vec::new();
     for contestant in &mut contestants {
         passes.push(calibrate(contestant).map_err(|error| fault(cell, contestant, &error))?);
-        rows.push(Row {
-            name: contestant.name,
-            standing: contestant.standing,
-            costs: Vec::with_capacity(rounds),
-        });
+        rows.push(Row { name: contestant.name, standing: contestant.standing, costs: Vec::with_capacity(rounds) });
     }
     for round in 0..=rounds {
         // Another first one each time: nobody always runs in the cache that the same other one left.
@@ -83,16 +73,11 @@ pub fn time(cell: &Cell, wanted: &dyn Fn(&str) -> bool, rounds: usize) -> Result
             let spent = thread_cpu_ns() - before;
             ran.map_err(|error| fault(cell, contestant, &error))?;
             if round > 0 {
-                rows[at]
-                    .costs
-                    .push(spent as f64 / (passes[at] as f64 * operations));
+                rows[at].costs.push(spent as f64 / (passes[at] as f64 * operations));
             }
         }
     }
-    Ok(Outcome {
-        bytes_per_operation: bench.bytes() as f64 / operations,
-        rows,
-    })
+    Ok(Outcome { bytes_per_operation: bench.bytes() as f64 / operations, rows })
 }
 
 /// The passes that fill the target, from the best of three single ones.
@@ -120,10 +105,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn thread_cpu_ns() -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a valid timespec to write to, and the clock exists on every Linux.
     let status = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
     assert_eq!(status, 0, "the thread's CPU clock can be read");

@@ -25,13 +25,11 @@ fn parse_request(request: &[u8]) -> Result<Request<()>, Refused> {
     let mut headers = HeaderMap::with_capacity(head.headers.len());
     for header in head.headers.iter() {
         let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| Refused)?;
-        let value =
-            HeaderValue::from_maybe_shared(bytes.slice_ref(header.value)).map_err(|_| Refused)?;
+        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(header.value)).map_err(|_| Refused)?;
         headers.append(name, value);
     }
     let mut request = Request::new(());
-    *request.method_mut() =
-        Method::from_bytes(head.method.ok_or(Refused)?.as_bytes()).map_err(|_| Refused)?;
+    *request.method_mut() = Method::from_bytes(head.method.ok_or(Refused)?.as_bytes()).map_err(|_| Refused)?;
     let path = bytes.slice_ref(head.path.ok_or(Refused)?.as_bytes());
     *request.uri_mut() = Uri::from_maybe_shared(path).map_err(|_| Refused)?;
     *request.version_mut() = match head.version {

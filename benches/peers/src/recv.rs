@@ -21,12 +21,10 @@
 //! - A connection lives through all passes. Nothing fragmented, compressed or of control is on the wire, but every
 //!   contestant must be able to handle fragments and control frames there; only floors need not.
 
-use crate::cell::{
-    Bar, Bench, Cell, Contestant, Digest, Reference, Refused, Scale, Standing, Totals, Work,
-};
+use crate::cell::{Bar, Bench, Cell, Contestant, Digest, Reference, Refused, Scale, Standing, Totals, Work};
 use crate::corpus::{Content, Random, frame_len, push_frame, size_name};
 use crate::feed::Feed;
-use crate::{floors, peers};
+use crate::{floors, peers, tautline_ws};
 
 /// A server's receiving half.
 pub trait Receive<'w>: Sized {
@@ -85,12 +83,7 @@ impl Wire {
         };
         for _ in 0..count {
             let payload = content.payload(payload_len, &mut random);
-            push_frame(
-                &mut wire.bytes,
-                content.is_text(),
-                &payload,
-                Some(random.key()),
-            );
+            push_frame(&mut wire.bytes, content.is_text(), &payload, Some(random.key()));
             wire.once.add(&payload);
             wire.digest.add(u8::from(content.is_text()), &payload);
         }
@@ -109,11 +102,7 @@ impl Wire {
     /// The same wire with one byte of one text that cannot occur in UTF-8: in a frame that straddles reads where
     /// [`Wire::straddles`], else in the second frame.
     fn spoilt(&self) -> Vec<u8> {
-        let frame = if self.straddles() {
-            self.step / self.frame_len
-        } else {
-            1
-        };
+        let frame = if self.straddles() { self.step / self.frame_len } else { 1 };
         let mut bytes = self.bytes.clone();
         let middle = frame * self.frame_len + self.frame_len / 2;
         // A masked byte is its plain byte xor the key's, so this makes the plain byte 0xff whatever the key is.
@@ -143,11 +132,7 @@ impl Bench for Wire {
     }
 
     fn contestants<'b>(&'b self, wanted: &dyn Fn(&str) -> bool) -> Vec<Contestant<'b>> {
-        let mut field = Field {
-            wire: self,
-            wanted,
-            entered: Vec::new(),
-        };
+        let mut field = Field { wire: self, wanted, entered: Vec::new() };
         if wanted(floors::MEMCPY) {
             field.entered.push(Contestant {
                 name: floors::MEMCPY,
@@ -156,6 +141,7 @@ impl Bench for Wire {
             });
         }
         field.enter::<floors::Fused>();
+        field.enter::<tautline_ws::Receiver>();
         field.enter::<peers::nexus_web::Receiver>();
         field.enter::<peers::embedded_websocket::Receiver>();
         field.enter::<peers::tokio_websockets::Receiver>();
@@ -196,18 +182,14 @@ impl<'b, R: Receive<'b>> Work for Receiving<'b, R> {
     fn run(&mut self, passes: u64) -> Result<(), String> {
         let mut totals = Totals::default();
         for _ in 0..passes {
-            self.receiver
-                .receive(&mut totals)
-                .map_err(|_| "refused good frames")?;
+            self.receiver.receive(&mut totals).map_err(|_| "refused good frames")?;
         }
         totals.expect(self.wire.once, passes)
     }
 
     fn verify(&mut self) -> Result<(), String> {
         let mut digest = Digest::default();
-        self.receiver
-            .receive(&mut digest)
-            .map_err(|_| "refused good frames")?;
+        self.receiver.receive(&mut digest).map_err(|_| "refused good frames")?;
         if digest != self.wire.digest {
             return Err("delivered other messages than were sent".into());
         }
@@ -259,10 +241,7 @@ enum Reads {
 pub fn cells() -> Vec<Cell> {
     let mut cells = Vec::new();
     let bulk: &[usize] = &[16, 125, 1 << 10, 16 << 10, 1 << 20];
-    for (reads, prefix, sizes) in [
-        (Reads::Bulk, "recv", bulk),
-        (Reads::OneFrame, "recv1", &bulk[..3]),
-    ] {
+    for (reads, prefix, sizes) in [(Reads::Bulk, "recv", bulk), (Reads::OneFrame, "recv1", &bulk[..3])] {
         for content in Content::ALL {
             for &size in sizes {
                 let column = format!("{}-{}", size_name(size), content.name());

@@ -27,7 +27,7 @@ use std::hint::black_box;
 
 use crate::cell::{Bar, Bench, Cell, Contestant, Reference, Scale, Standing, Work};
 use crate::corpus::{Content, Random, frame_len, push_frame, size_name};
-use crate::{floors, peers};
+use crate::{floors, peers, tautline_ws};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -72,11 +72,7 @@ impl Payload {
             bytes: Content::Binary.payload(len, &mut Random::new(len as u64)),
             role,
             burst,
-            bursts: if len < 64 << 10 {
-                (messages / burst).max(1)
-            } else {
-                4
-            },
+            bursts: if len < 64 << 10 { (messages / burst).max(1) } else { 4 },
         }
     }
 
@@ -99,12 +95,9 @@ impl Bench for Payload {
     }
 
     fn contestants<'b>(&'b self, wanted: &dyn Fn(&str) -> bool) -> Vec<Contestant<'b>> {
-        let mut field = Field {
-            payload: self,
-            wanted,
-            entered: Vec::new(),
-        };
+        let mut field = Field { payload: self, wanted, entered: Vec::new() };
         field.enter::<floors::Copy>();
+        field.enter::<tautline_ws::Sender>();
         field.enter::<peers::nexus_web::Sender>();
         field.enter::<peers::embedded_websocket::Sender>();
         field.enter::<peers::tokio_websockets::Sender>();
@@ -128,10 +121,7 @@ impl Field<'_, '_> {
             self.entered.push(Contestant {
                 name: S::NAME,
                 standing: S::STANDING,
-                work: Box::new(Sending {
-                    payload: self.payload,
-                    sender,
-                }),
+                work: Box::new(Sending { payload: self.payload, sender }),
             });
         }
     }
@@ -161,10 +151,7 @@ impl<S: Sender> Work for Sending<'_, S> {
             }
             let sent = self.sender.clear();
             if sent != burst * self.frame_len() {
-                return Err(format!(
-                    "sent {sent} bytes, not {}",
-                    burst * self.frame_len()
-                ));
+                return Err(format!("sent {sent} bytes, not {}", burst * self.frame_len()));
             }
         }
         Ok(())
@@ -180,11 +167,7 @@ impl<S: Sender> Work for Sending<'_, S> {
         }
         let frame_len = self.payload.frame_len();
         if sent.len() != frame_len * self.payload.burst {
-            return Err(format!(
-                "sent {} bytes, not {}",
-                sent.len(),
-                frame_len * self.payload.burst
-            ));
+            return Err(format!("sent {} bytes, not {}", sent.len(), frame_len * self.payload.burst));
         }
         for frame in sent.chunks(frame_len) {
             let masked = self.payload.role == Role::Client;
@@ -213,10 +196,7 @@ pub fn cells() -> Vec<Cell> {
             name: format!("send-{column}"),
             table: "WebSocket send",
             column,
-            bar: (size == 16).then_some(Bar {
-                reference: Reference::FastestPeer,
-                max: 1.00,
-            }),
+            bar: (size == 16).then_some(Bar { reference: Reference::FastestPeer, max: 1.00 }),
             open: Box::new(move |scale| Box::new(Payload::new(size, role, scale))),
         }
     };

@@ -19,9 +19,7 @@
 //! - Data, event name and id are handed over as `&str`, valid UTF-8, for each event.
 //! - A stream lives through all passes; it ends with a whole event.
 
-use crate::cell::{
-    Bar, Bench, Cell, Contestant, Digest, Reference, Refused, Scale, Standing, Totals, Work,
-};
+use crate::cell::{Bar, Bench, Cell, Contestant, Digest, Reference, Refused, Scale, Standing, Totals, Work};
 use crate::corpus::{Content, Random};
 use crate::feed::Feed;
 use crate::{floors, peers};
@@ -61,39 +59,21 @@ pub struct Body {
 
 impl Body {
     fn new(shape: Shape, step: usize, scale: Scale) -> Self {
-        let target = if scale == Scale::Full && step > 1 {
-            512 << 10
-        } else {
-            64 << 10
-        };
+        let target = if scale == Scale::Full && step > 1 { 512 << 10 } else { 64 << 10 };
         let mut random = Random::new(17);
-        let mut body = Body {
-            bytes: Vec::new(),
-            step,
-            once: Totals::default(),
-            digest: Digest::default(),
-        };
+        let mut body = Body { bytes: Vec::new(), step, once: Totals::default(), digest: Digest::default() };
         let mut count = 0;
         while body.bytes.len() < target {
             count += 1;
             let (name, id, data) = match shape {
                 Shape::Token => {
                     let token = letters(5 + random.below(8) as usize, &mut random);
-                    (
-                        "message",
-                        String::new(),
-                        format!("{{\"i\":{},\"t\":\"{token}\"}}", 10_000_000 + count),
-                    )
+                    ("message", String::new(), format!("{{\"i\":{},\"t\":\"{token}\"}}", 10_000_000 + count))
                 }
                 Shape::Multi => {
-                    let lines: [String; 4] = std::array::from_fn(|_| {
-                        letters(12 + random.below(16) as usize, &mut random)
-                    });
-                    (
-                        "update",
-                        (1_755_000_000 + count).to_string(),
-                        lines.join("\n"),
-                    )
+                    let lines: [String; 4] =
+                        std::array::from_fn(|_| letters(12 + random.below(16) as usize, &mut random));
+                    ("update", (1_755_000_000 + count).to_string(), lines.join("\n"))
                 }
                 Shape::Big => ("message", String::new(), letters(16 << 10, &mut random)),
             };
@@ -104,16 +84,13 @@ impl Body {
 
     fn push(&mut self, name: &str, id: &str, data: &str) {
         if !id.is_empty() {
-            self.bytes
-                .extend_from_slice(format!("id: {id}\n").as_bytes());
+            self.bytes.extend_from_slice(format!("id: {id}\n").as_bytes());
         }
         if name != "message" {
-            self.bytes
-                .extend_from_slice(format!("event: {name}\n").as_bytes());
+            self.bytes.extend_from_slice(format!("event: {name}\n").as_bytes());
         }
         for line in data.split('\n') {
-            self.bytes
-                .extend_from_slice(format!("data: {line}\n").as_bytes());
+            self.bytes.extend_from_slice(format!("data: {line}\n").as_bytes());
         }
         self.bytes.push(b'\n');
         self.once.event(name, id, data);
@@ -136,11 +113,7 @@ impl Bench for Body {
     }
 
     fn contestants<'b>(&'b self, wanted: &dyn Fn(&str) -> bool) -> Vec<Contestant<'b>> {
-        let mut field = Field {
-            body: self,
-            wanted,
-            entered: Vec::new(),
-        };
+        let mut field = Field { body: self, wanted, entered: Vec::new() };
         if wanted(floors::MEMCPY) {
             field.entered.push(Contestant {
                 name: floors::MEMCPY,
@@ -167,10 +140,7 @@ impl<'b> Field<'b, '_> {
             self.entered.push(Contestant {
                 name: P::NAME,
                 standing: P::STANDING,
-                work: Box::new(Parsing {
-                    body: self.body,
-                    parser,
-                }),
+                work: Box::new(Parsing { body: self.body, parser }),
             });
         }
     }
@@ -185,23 +155,15 @@ impl<'b, P: Parse<'b>> Work for Parsing<'b, P> {
     fn run(&mut self, passes: u64) -> Result<(), String> {
         let mut totals = Totals::default();
         for _ in 0..passes {
-            self.parser
-                .parse(&mut totals)
-                .map_err(|_| "refused a good stream")?;
+            self.parser.parse(&mut totals).map_err(|_| "refused a good stream")?;
         }
         totals.expect(self.body.once, passes)
     }
 
     fn verify(&mut self) -> Result<(), String> {
         let mut digest = Digest::default();
-        self.parser
-            .parse(&mut digest)
-            .map_err(|_| "refused a good stream")?;
-        if digest == self.body.digest {
-            Ok(())
-        } else {
-            Err("delivered other events than were sent".into())
-        }
+        self.parser.parse(&mut digest).map_err(|_| "refused a good stream")?;
+        if digest == self.body.digest { Ok(()) } else { Err("delivered other events than were sent".into()) }
     }
 }
 
@@ -229,16 +191,8 @@ pub fn cells() -> Vec<Cell> {
         name: format!("sse-{name}-{step}"),
         table: "Event stream parse",
         column: format!("{name}-{step}"),
-        bar: (step > 1).then_some(Bar {
-            reference: Reference::FastestPeer,
-            max,
-        }),
+        bar: (step > 1).then_some(Bar { reference: Reference::FastestPeer, max }),
         open: Box::new(move |scale| Box::new(Body::new(shape, step, scale))),
     };
-    token
-        .into_iter()
-        .chain(multi)
-        .chain(big)
-        .map(cell)
-        .collect()
+    token.into_iter().chain(multi).chain(big).map(cell).collect()
 }

@@ -27,10 +27,7 @@ pub struct Report<'c> {
 
 impl<'c> Report<'c> {
     pub fn new(unit: Unit) -> Self {
-        Report {
-            unit,
-            outcomes: Vec::new(),
-        }
+        Report { unit, outcomes: Vec::new() }
     }
 
     pub fn add(&mut self, cell: &'c Cell, outcome: Outcome) {
@@ -39,9 +36,7 @@ impl<'c> Report<'c> {
 
     /// Whether tautline ran and is over a bar.
     pub fn misses(&self) -> bool {
-        self.outcomes
-            .iter()
-            .any(|(cell, outcome)| verdict(cell, outcome).is_some_and(|verdict| !verdict.passes()))
+        self.outcomes.iter().any(|(cell, outcome)| verdict(cell, outcome).is_some_and(|verdict| !verdict.passes()))
     }
 
     pub fn markdown(&self) -> String {
@@ -60,11 +55,7 @@ impl<'c> Report<'c> {
     }
 
     fn table(&self, table: &str, text: &mut String) {
-        let columns: Vec<_> = self
-            .outcomes
-            .iter()
-            .filter(|(cell, _)| cell.table == table)
-            .collect();
+        let columns: Vec<_> = self.outcomes.iter().filter(|(cell, _)| cell.table == table).collect();
         let mut names: Vec<&str> = Vec::new();
         for row in columns.iter().flat_map(|(_, outcome)| &outcome.rows) {
             if !names.contains(&row.name) {
@@ -75,24 +66,13 @@ impl<'c> Report<'c> {
             Unit::Nanoseconds => "ns per operation, median (best) · GB/s",
             Unit::Instructions => "instructions per operation",
         };
-        let heads: Vec<&str> = columns
-            .iter()
-            .map(|(cell, _)| cell.column.as_str())
-            .collect();
-        let _ = writeln!(
-            text,
-            "**{table}: {figures}**\n\n| | {} |",
-            heads.join(" | ")
-        );
+        let heads: Vec<&str> = columns.iter().map(|(cell, _)| cell.column.as_str()).collect();
+        let _ = writeln!(text, "**{table}: {figures}**\n\n| | {} |", heads.join(" | "));
         let _ = writeln!(text, "|---|{}", "---|".repeat(heads.len()));
         for name in names {
             let cells: Vec<String> = columns
                 .iter()
-                .map(|(_, outcome)| {
-                    outcome
-                        .row(name)
-                        .map_or(String::new(), |row| self.figure(row, outcome))
-                })
+                .map(|(_, outcome)| outcome.row(name).map_or(String::new(), |row| self.figure(row, outcome)))
                 .collect();
             let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
         }
@@ -105,11 +85,7 @@ impl<'c> Report<'c> {
             Unit::Instructions => format!("{:.1}", row.median()),
         };
         if self.unit == Unit::Nanoseconds && outcome.bytes_per_operation > 0.0 {
-            let _ = write!(
-                figure,
-                " · {:.2}",
-                outcome.bytes_per_operation / row.median()
-            );
+            let _ = write!(figure, " · {:.2}", outcome.bytes_per_operation / row.median());
         }
         if let Standing::Invalid(_) = row.standing {
             figure.push_str(" (invalid)");
@@ -118,19 +94,10 @@ impl<'c> Report<'c> {
     }
 
     fn bars(&self, text: &mut String) {
-        let ours_ran = self
-            .outcomes
-            .iter()
-            .any(|(_, outcome)| outcome.row(OURS).is_some());
+        let ours_ran = self.outcomes.iter().any(|(_, outcome)| outcome.row(OURS).is_some());
         let unit = self.unit.name();
-        let _ = writeln!(
-            text,
-            "**Bars: {OURS} at most so many times the reference**\n"
-        );
-        let _ = write!(
-            text,
-            "| cell | reference | its {unit} | bar | allowed {unit} |"
-        );
+        let _ = writeln!(text, "**Bars: {OURS} at most so many times the reference**\n");
+        let _ = write!(text, "| cell | reference | its {unit} | bar | allowed {unit} |");
         text.push_str(if ours_ran {
             " tautline | ratio | verdict |\n|---|---|---|---|---|---|---|---|\n"
         } else {
@@ -142,11 +109,7 @@ impl<'c> Report<'c> {
                 continue;
             };
             let theirs = reference.median();
-            let rank = if matches!(bar.reference, Reference::FastestPeer) {
-                "fastest: "
-            } else {
-                ""
-            };
+            let rank = if matches!(bar.reference, Reference::FastestPeer) { "fastest: " } else { "" };
             let _ = write!(
                 text,
                 "| {} | {rank}{} | {} | {:.2} | {} |",
@@ -158,12 +121,7 @@ impl<'c> Report<'c> {
             );
             if let (Some(row), Some(verdict)) = (outcome.row(OURS), verdict(cell, outcome)) {
                 let word = if verdict.passes() { "PASS" } else { "MISS" };
-                let _ = write!(
-                    text,
-                    " {} | {:.3} | {word} |",
-                    short(row.median()),
-                    verdict.ratio
-                );
+                let _ = write!(text, " {} | {:.3} | {word} |", short(row.median()), verdict.ratio);
             }
             text.push('\n');
         }
@@ -219,13 +177,8 @@ impl Verdict {
 
 fn verdict(cell: &Cell, outcome: &Outcome) -> Option<Verdict> {
     let bar = cell.bar?;
-    let ratio = outcome
-        .row(OURS)?
-        .ratio_to(outcome.reference(bar.reference)?);
-    Some(Verdict {
-        ratio,
-        max: bar.max,
-    })
+    let ratio = outcome.row(OURS)?.ratio_to(outcome.reference(bar.reference)?);
+    Some(Verdict { ratio, max: bar.max })
 }
 
 /// Three significant digits are more than the noise leaves.

@@ -71,10 +71,7 @@ impl Bench for Request {
     }
 
     fn contestants<'b>(&'b self, wanted: &dyn Fn(&str) -> bool) -> Vec<Contestant<'b>> {
-        let mut field = Field {
-            wanted,
-            entered: Vec::new(),
-        };
+        let mut field = Field { wanted, entered: Vec::new() };
         field.enter::<floors::HttparseSha1Base64>();
         field.enter::<peers::nexus_web::Handshake>();
         field.enter::<peers::embedded_websocket::Handshake>();
@@ -98,11 +95,7 @@ impl Field<'_, '_> {
             self.entered.push(Contestant {
                 name: U::NAME,
                 standing: U::STANDING,
-                work: Box::new(Upgrading {
-                    upgrade: U::new(),
-                    request: CHROME.into(),
-                    answer: 0,
-                }),
+                work: Box::new(Upgrading { upgrade: U::new(), request: CHROME.into(), answer: 0 }),
             });
         }
     }
@@ -132,10 +125,7 @@ impl<U: Upgrade> Work for Upgrading<U> {
 
     fn verify(&mut self) -> Result<(), String> {
         self.request.copy_from_slice(CHROME.as_bytes());
-        let answer = self
-            .upgrade
-            .upgrade(&mut self.request)
-            .map_err(|_| "refused a good request")?;
+        let answer = self.upgrade.upgrade(&mut self.request).map_err(|_| "refused a good request")?;
         let text = std::str::from_utf8(answer).map_err(|error| error.to_string())?;
         let lines: Vec<String> = text.split("\r\n").map(str::to_ascii_lowercase).collect();
         let accept = format!("sec-websocket-accept: {ACCEPT}");
@@ -151,9 +141,7 @@ impl<U: Upgrade> Work for Upgrading<U> {
         }
         self.answer = answer.len();
         if U::STANDING == Standing::Counts {
-            let mut spoilt = CHROME
-                .replace("Sec-WebSocket-Key", "Sec-WebSocket-Kex")
-                .into_bytes();
+            let mut spoilt = CHROME.replace("Sec-WebSocket-Key", "Sec-WebSocket-Kex").into_bytes();
             if self.upgrade.upgrade(&mut spoilt).is_ok() {
                 return Err("answered a request without a key".into());
             }
@@ -167,10 +155,7 @@ pub fn cells() -> Vec<Cell> {
         name: "upgrade-chrome".into(),
         table: "Upgrade of a browser's request",
         column: "chrome".into(),
-        bar: Some(Bar {
-            reference: Reference::Named(floors::HTTPARSE_SHA1_BASE64),
-            max: 1.15,
-        }),
+        bar: Some(Bar { reference: Reference::Named(floors::HTTPARSE_SHA1_BASE64), max: 1.15 }),
         open: Box::new(|_: Scale| Box::new(Request)),
     }]
 }

@@ -2,8 +2,8 @@
 //! leaves the request's head to the caller.
 
 use embedded_websocket::{
-    Client, Error, WebSocket, WebSocketReceiveMessageType as Received, WebSocketSendMessageType,
-    WebSocketServer, WebSocketState, read_http_header,
+    Client, Error, WebSocket, WebSocketReceiveMessageType as Received, WebSocketSendMessageType, WebSocketServer,
+    WebSocketState, read_http_header,
 };
 
 use crate::cell::Refused;
@@ -32,14 +32,7 @@ impl<'w> Receive<'w> for Receiver<'w> {
         socket.state = WebSocketState::Open;
         // A read and the header bytes that the one before it cut off; and the longest message there is.
         let buffer = vec![0; feed.step() + 16];
-        Receiver {
-            feed,
-            socket,
-            buffer,
-            len: 0,
-            message: vec![0; 1 << 20],
-            message_len: 0,
-        }
+        Receiver { feed, socket, buffer, len: 0, message: vec![0; 1 << 20], message_len: 0 }
     }
 
     fn receive(&mut self, sink: &mut impl Sink) -> Result<(), Refused> {
@@ -58,9 +51,7 @@ impl<'w> Receive<'w> for Receiver<'w> {
                 if result.end_of_message {
                     let message = &self.message[..std::mem::take(&mut self.message_len)];
                     match result.message_type {
-                        Received::Text => {
-                            sink.text(std::str::from_utf8(message).map_err(|_| Refused)?)
-                        }
+                        Received::Text => sink.text(std::str::from_utf8(message).map_err(|_| Refused)?),
                         Received::Binary => sink.binary(message),
                         _ => {}
                     }
@@ -100,11 +91,7 @@ impl Send for Sender {
                 Socket::Client(client)
             }
         };
-        Sender {
-            socket,
-            out: vec![0; capacity],
-            len: 0,
-        }
+        Sender { socket, out: vec![0; capacity], len: 0 }
     }
 
     #[inline]
@@ -143,15 +130,10 @@ impl Upgrade for Handshake {
     fn upgrade(&mut self, request: &mut [u8]) -> Result<&[u8], Refused> {
         let mut headers = [httparse::EMPTY_HEADER; 64];
         let mut head = httparse::Request::new(&mut headers);
-        if !head.parse(request).is_ok_and(|status| status.is_complete())
-            || head.method != Some("GET")
-        {
+        if !head.parse(request).is_ok_and(|status| status.is_complete()) || head.method != Some("GET") {
             return Err(Refused);
         }
-        let headers = head
-            .headers
-            .iter()
-            .map(|header| (header.name, header.value));
+        let headers = head.headers.iter().map(|header| (header.name, header.value));
         let context = read_http_header(headers).ok().flatten().ok_or(Refused)?;
         // It looks at neither the version nor whether a key was there; the second it leaves visible.
         if context.sec_websocket_key.is_empty() {

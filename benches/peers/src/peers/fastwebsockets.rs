@@ -1,8 +1,6 @@
 //! fastwebsockets 0.10: async over any tokio stream; its handshake is hyper's.
 
-use fastwebsockets::{
-    FragmentCollector, Frame, OpCode, Payload, Role as FastRole, WebSocket, unmask, upgrade,
-};
+use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, Role as FastRole, WebSocket, unmask, upgrade};
 
 use crate::cell::Refused;
 use crate::feed::{Feed, Memory, poll_once};
@@ -26,9 +24,7 @@ impl<'w> Receive<'w> for Receiver<'w> {
     fn new(feed: Feed<'w>) -> Self {
         // Its read buffer begins at 8 KiB and cannot be set.
         let socket = WebSocket::after_handshake(Memory::new(feed), FastRole::Server);
-        Receiver {
-            socket: FragmentCollector::new(socket),
-        }
+        Receiver { socket: FragmentCollector::new(socket) }
     }
 
     fn receive(&mut self, sink: &mut impl Sink) -> Result<(), Refused> {
@@ -38,9 +34,7 @@ impl<'w> Receive<'w> for Receiver<'w> {
                 match frame.opcode {
                     // SAFETY: "Text frames payload is guaranteed to be valid UTF-8", says `read_frame`, and it has
                     // just run simdutf8 over this one. It hands out bytes all the same; a second check would be unfair.
-                    OpCode::Text => {
-                        sink.text(unsafe { std::str::from_utf8_unchecked(&frame.payload) })
-                    }
+                    OpCode::Text => sink.text(unsafe { std::str::from_utf8_unchecked(&frame.payload) }),
                     OpCode::Binary => sink.binary(&frame.payload),
                     _ => {}
                 }
@@ -61,10 +55,7 @@ impl Send for Sender {
     const NAME: &'static str = NAME;
 
     fn new(role: Role, capacity: usize) -> Self {
-        Sender {
-            role,
-            out: Vec::with_capacity(capacity),
-        }
+        Sender { role, out: Vec::with_capacity(capacity) }
     }
 
     #[inline]
@@ -112,9 +103,7 @@ impl Upgrade for Handshake {
     const NAME: &'static str = NAME;
 
     fn new() -> Self {
-        Handshake {
-            answer: Vec::with_capacity(512),
-        }
+        Handshake { answer: Vec::with_capacity(512) }
     }
 
     fn upgrade(&mut self, request: &mut [u8]) -> Result<&[u8], Refused> {
@@ -124,8 +113,7 @@ impl Upgrade for Handshake {
         }
         let (response, _socket) = upgrade::upgrade(request).map_err(|_| Refused)?;
         self.answer.clear();
-        self.answer
-            .extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\n");
+        self.answer.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\n");
         for (name, value) in response.headers() {
             for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
                 self.answer.extend_from_slice(part);

@@ -1,8 +1,6 @@
 //! nexus-web 0.8: a sans-IO frame reader and writer around one contiguous buffer each.
 
-use nexus_web::ws::{
-    ClientBuilder, FrameReader, FrameWriter, Message, Role as NexusRole, apply_mask,
-};
+use nexus_web::ws::{ClientBuilder, FrameReader, FrameWriter, Message, Role as NexusRole, apply_mask};
 
 use crate::cell::{Refused, Standing};
 use crate::feed::{Feed, Memory};
@@ -23,10 +21,7 @@ impl<'w> Receive<'w> for Receiver<'w> {
 
     fn new(feed: Feed<'w>) -> Self {
         // Room for one whole read behind a header that the previous read cut. The default of 1 MiB leaves the cache.
-        let reader = FrameReader::builder()
-            .role(NexusRole::Server)
-            .buffer_capacity(feed.step() + 64)
-            .build();
+        let reader = FrameReader::builder().role(NexusRole::Server).buffer_capacity(feed.step() + 64).build();
         Receiver { feed, reader }
     }
 
@@ -74,18 +69,12 @@ impl Send for Sender {
             Role::Server => NexusRole::Server,
             Role::Client => NexusRole::Client,
         };
-        Sender {
-            writer: FrameWriter::new(role),
-            out: vec![0; capacity],
-            len: 0,
-        }
+        Sender { writer: FrameWriter::new(role), out: vec![0; capacity], len: 0 }
     }
 
     #[inline]
     fn send(&mut self, payload: &[u8]) {
-        self.len += self
-            .writer
-            .encode_binary(payload, &mut self.out[self.len..]);
+        self.len += self.writer.encode_binary(payload, &mut self.out[self.len..]);
     }
 
     fn clear(&mut self) -> usize {
@@ -118,23 +107,15 @@ impl Upgrade for Handshake {
     const NAME: &'static str = NAME;
 
     fn new() -> Self {
-        Handshake {
-            answer: Vec::with_capacity(512),
-        }
+        Handshake { answer: Vec::with_capacity(512) }
     }
 
     fn upgrade(&mut self, request: &mut [u8]) -> Result<&[u8], Refused> {
         let feed = Feed::new(request, request.len());
         self.answer.clear();
-        let mut socket = Memory {
-            feed,
-            out: std::mem::take(&mut self.answer),
-        };
-        let accepted = ClientBuilder::new()
-            .buffer_capacity(1 << 10)
-            .write_buffer_capacity(1 << 10)
-            .accept(&mut socket)
-            .map(drop);
+        let mut socket = Memory { feed, out: std::mem::take(&mut self.answer) };
+        let accepted =
+            ClientBuilder::new().buffer_capacity(1 << 10).write_buffer_capacity(1 << 10).accept(&mut socket).map(drop);
         self.answer = socket.out;
         accepted.map(|()| &self.answer[..]).map_err(|_| Refused)
     }

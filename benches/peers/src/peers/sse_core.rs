@@ -17,11 +17,7 @@ impl<'w> Parse<'w> for Parser<'w> {
 
     fn new(feed: Feed<'w>) -> Self {
         let buffer = vec![0; feed.step()];
-        Parser {
-            feed,
-            buffer,
-            decoder: SseDecoder::new(),
-        }
+        Parser { feed, buffer, decoder: SseDecoder::new() }
     }
 
     fn parse(&mut self, sink: &mut impl EventSink) -> Result<(), Refused> {

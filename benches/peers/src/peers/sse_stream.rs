@@ -43,9 +43,7 @@ impl<'w> Parse<'w> for Parser<'w> {
 
     fn new(feed: Feed<'w>) -> Self {
         let buffer = vec![0; feed.step()];
-        Parser {
-            events: SseByteStream::new(Chunks { feed, buffer }),
-        }
+        Parser { events: SseByteStream::new(Chunks { feed, buffer }) }
     }
 
     fn parse(&mut self, sink: &mut impl EventSink) -> Result<(), Refused> {

@@ -28,9 +28,7 @@ impl<'w> Receive<'w> for Receiver<'w> {
 
     fn new(feed: Feed<'w>) -> Self {
         let builder = ServerBuilder::new().limits(Limits::unlimited());
-        Receiver {
-            stream: builder.serve(Memory::new(feed)),
-        }
+        Receiver { stream: builder.serve(Memory::new(feed)) }
     }
 
     fn receive(&mut self, sink: &mut impl Sink) -> Result<(), Refused> {
@@ -68,18 +66,12 @@ impl Send for Sender {
     fn send(&mut self, payload: &[u8]) {
         // A message owns its payload, so a borrowed one is copied into it.
         let message = Message::binary(Bytes::copy_from_slice(payload));
-        Pin::new(&mut self.stream)
-            .start_send(message)
-            .expect("an open stream");
+        Pin::new(&mut self.stream).start_send(message).expect("an open stream");
     }
 
     fn clear(&mut self) -> usize {
-        let flushed =
-            Pin::new(&mut self.stream).poll_flush(&mut Context::from_waker(Waker::noop()));
-        assert!(
-            flushed.is_ready(),
-            "memory is always ready to be written to"
-        );
+        let flushed = Pin::new(&mut self.stream).poll_flush(&mut Context::from_waker(Waker::noop()));
+        assert!(flushed.is_ready(), "memory is always ready to be written to");
         let out = &mut self.stream.get_mut().out;
         let len = out.len();
         out.clear();
@@ -87,12 +79,8 @@ impl Send for Sender {
     }
 
     fn take(&mut self) -> Vec<u8> {
-        let flushed =
-            Pin::new(&mut self.stream).poll_flush(&mut Context::from_waker(Waker::noop()));
-        assert!(
-            flushed.is_ready(),
-            "memory is always ready to be written to"
-        );
+        let flushed = Pin::new(&mut self.stream).poll_flush(&mut Context::from_waker(Waker::noop()));
+        assert!(flushed.is_ready(), "memory is always ready to be written to");
         self.stream.get_mut().out.split_off(0)
     }
 }
@@ -105,24 +93,14 @@ impl Upgrade for Handshake {
     const NAME: &'static str = NAME;
 
     fn new() -> Self {
-        Handshake {
-            answer: Vec::with_capacity(512),
-        }
+        Handshake { answer: Vec::with_capacity(512) }
     }
 
     fn upgrade(&mut self, request: &mut [u8]) -> Result<&[u8], Refused> {
         self.answer.clear();
-        let mut socket = Memory {
-            feed: Feed::new(request, request.len()),
-            out: std::mem::take(&mut self.answer),
-        };
-        let accepted =
-            poll_once(ServerBuilder::new().accept(&mut socket)).is_some_and(|done| done.is_ok());
+        let mut socket = Memory { feed: Feed::new(request, request.len()), out: std::mem::take(&mut self.answer) };
+        let accepted = poll_once(ServerBuilder::new().accept(&mut socket)).is_some_and(|done| done.is_ok());
         self.answer = socket.out;
-        if accepted {
-            Ok(&self.answer)
-        } else {
-            Err(Refused)
-        }
+        if accepted { Ok(&self.answer) } else { Err(Refused) }
     }
 }

@@ -28,13 +28,7 @@ impl<'w> Receive<'w> for Receiver<'w> {
         // It zero-fills what is free of its buffer before each read, so the best size is that of the reads: 64 KiB in bulk,
         // and little where a frame comes alone. The default is 128 KiB.
         let config = WebSocketConfig::default().read_buffer_size(feed.step().clamp(256, 64 << 10));
-        Receiver {
-            socket: WebSocket::from_raw_socket(
-                Memory::new(feed),
-                TungsteniteRole::Server,
-                Some(config),
-            ),
-        }
+        Receiver { socket: WebSocket::from_raw_socket(Memory::new(feed), TungsteniteRole::Server, Some(config)) }
     }
 
     fn receive(&mut self, sink: &mut impl Sink) -> Result<(), Refused> {
@@ -69,24 +63,15 @@ impl Send for Sender {
             Role::Server => TungsteniteRole::Server,
             Role::Client => TungsteniteRole::Client,
         };
-        let config = WebSocketConfig::default()
-            .write_buffer_size(capacity)
-            .read_buffer_size(256);
-        let taker = Taker {
-            taken: 0,
-            kept: None,
-        };
-        Sender {
-            socket: WebSocket::from_raw_socket(taker, role, Some(config)),
-        }
+        let config = WebSocketConfig::default().write_buffer_size(capacity).read_buffer_size(256);
+        let taker = Taker { taken: 0, kept: None };
+        Sender { socket: WebSocket::from_raw_socket(taker, role, Some(config)) }
     }
 
     #[inline]
     fn send(&mut self, payload: &[u8]) {
         // A message owns its payload, so a borrowed one is copied into it.
-        self.socket
-            .write(Message::Binary(Bytes::copy_from_slice(payload)))
-            .expect("an open connection");
+        self.socket.write(Message::Binary(Bytes::copy_from_slice(payload))).expect("an open connection");
     }
 
     fn clear(&mut self) -> usize {
@@ -97,11 +82,7 @@ impl Send for Sender {
     fn take(&mut self) -> Vec<u8> {
         self.socket.get_mut().kept = Some(Vec::new());
         self.clear();
-        self.socket
-            .get_mut()
-            .kept
-            .take()
-            .expect("put there just now")
+        self.socket.get_mut().kept.take().expect("put there just now")
     }
 }
 
@@ -134,25 +115,16 @@ impl Upgrade for Handshake {
     const NAME: &'static str = NAME;
 
     fn new() -> Self {
-        Handshake {
-            answer: Vec::with_capacity(512),
-        }
+        Handshake { answer: Vec::with_capacity(512) }
     }
 
     fn upgrade(&mut self, request: &mut [u8]) -> Result<&[u8], Refused> {
         self.answer.clear();
-        let mut socket = Memory {
-            feed: Feed::new(request, request.len()),
-            out: std::mem::take(&mut self.answer),
-        };
+        let mut socket = Memory { feed: Feed::new(request, request.len()), out: std::mem::take(&mut self.answer) };
         let config = WebSocketConfig::default().read_buffer_size(1 << 10);
         let accepted = accept_with_config(&mut socket, Some(config)).is_ok();
         self.answer = socket.out;
-        if accepted {
-            Ok(&self.answer)
-        } else {
-            Err(Refused)
-        }
+        if accepted { Ok(&self.answer) } else { Err(Refused) }
     }
 }
 
@@ -165,9 +137,7 @@ impl Upgrade for Response {
     const NAME: &'static str = "tungstenite (create_response)";
 
     fn new() -> Self {
-        Response {
-            answer: Vec::with_capacity(512),
-        }
+        Response { answer: Vec::with_capacity(512) }
     }
 
     fn upgrade(&mut self, request: &mut [u8]) -> Result<&[u8], Refused> {

@@ -3,8 +3,7 @@
 use wtx::collection::Vector;
 use wtx::rng::Xorshift64;
 use wtx::web_socket::{
-    Frame, OpCode, WebSocket, WebSocketAcceptor, WebSocketBuffer, WebSocketMut, WebSocketOwned,
-    WebSocketPayloadOrigin,
+    Frame, OpCode, WebSocket, WebSocketAcceptor, WebSocketBuffer, WebSocketMut, WebSocketOwned, WebSocketPayloadOrigin,
 };
 
 use crate::cell::Refused;
@@ -26,21 +25,15 @@ impl<'w> Receive<'w> for Receiver<'w> {
 
     fn new(feed: Feed<'w>) -> Self {
         // Twice the read, so that most frames that straddle two reads fit without moving; it grows for longer ones.
-        let buffer =
-            WebSocketBuffer::with_capacity(2 * feed.step().max(4 << 10), 0, 0).expect("memory");
+        let buffer = WebSocketBuffer::with_capacity(2 * feed.step().max(4 << 10), 0, 0).expect("memory");
         let socket = WebSocket::new((), false, Xorshift64::new(5), Memory::new(feed), buffer);
-        Receiver {
-            socket,
-            fragments: Vector::new(),
-        }
+        Receiver { socket, fragments: Vector::new() }
     }
 
     fn receive(&mut self, sink: &mut impl Sink) -> Result<(), Refused> {
         let received: Option<Result<(), Refused>> = poll_once(async {
             loop {
-                let frame = self
-                    .socket
-                    .read_frame(&mut self.fragments, WebSocketPayloadOrigin::Adaptive);
+                let frame = self.socket.read_frame(&mut self.fragments, WebSocketPayloadOrigin::Adaptive);
                 let frame = frame.await.map_err(|_| Refused)?;
                 match frame.op_code() {
                     OpCode::Text => sink.text(frame.text_payload().ok_or(Refused)?),
@@ -70,13 +63,7 @@ impl Send for Sender {
 
     fn new(role: Role, capacity: usize) -> Self {
         let (memory, buffer) = (Memory::sink(capacity), WebSocketBuffer::new());
-        Sender {
-            role,
-            memory,
-            buffer,
-            random: 5,
-            scratch: Vec::new(),
-        }
+        Sender { role, memory, buffer, random: 5, scratch: Vec::new() }
     }
 
     #[inline]
@@ -90,20 +77,12 @@ impl Send for Sender {
         }
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let random = Xorshift64::new(self.random);
-        let mut client = WebSocketMut::<_, _, _, true>::new(
-            (),
-            false,
-            random,
-            &mut self.memory,
-            &mut self.buffer,
-        );
+        let mut client = WebSocketMut::<_, _, _, true>::new((), false, random, &mut self.memory, &mut self.buffer);
         // It masks in the payload that it is given.
         self.scratch.clear();
         self.scratch.extend_from_slice(payload);
         let frame = &mut Frame::new_fin(OpCode::Binary, &mut self.scratch[..]);
-        poll_once(client.write_frame(frame))
-            .expect("memory is always ready")
-            .expect("an open connection");
+        poll_once(client.write_frame(frame)).expect("memory is always ready").expect("an open connection");
     }
 
     fn clear(&mut self) -> usize {
@@ -135,19 +114,10 @@ impl Upgrade for Handshake {
 
     fn upgrade(&mut self, request: &mut [u8]) -> Result<&[u8], Refused> {
         self.answer.clear();
-        let mut socket = Memory {
-            feed: Feed::new(request, request.len()),
-            out: std::mem::take(&mut self.answer),
-        };
-        let acceptor = WebSocketAcceptor::default()
-            .no_masking(false)
-            .wsb(&mut self.buffer);
+        let mut socket = Memory { feed: Feed::new(request, request.len()), out: std::mem::take(&mut self.answer) };
+        let acceptor = WebSocketAcceptor::default().no_masking(false).wsb(&mut self.buffer);
         let accepted = poll_once(acceptor.accept(&mut socket)).is_some_and(|done| done.is_ok());
         self.answer = socket.out;
-        if accepted {
-            Ok(&self.answer)
-        } else {
-            Err(Refused)
-        }
+        if accepted { Ok(&self.answer) } else { Err(Refused) }
     }
 }
