@@ -13,8 +13,8 @@ use core::fmt;
 ///
 /// The bytes are lent mutably because WebSocket payloads are unmasked where they lie.
 pub struct Input<'b> {
-    bytes: &'b mut [u8],
-    at: usize,
+    rest: &'b mut [u8],
+    len: usize,
     lent: Lent,
     buffers: Option<&'b mut Buffers>,
 }
@@ -30,63 +30,70 @@ impl<'b> Input<'b> {
     /// A cursor at the start of `bytes`. Buffers for messages that span reads come from the allocator.
     #[inline]
     pub fn new(bytes: &'b mut [u8]) -> Self {
-        Self { bytes, at: 0, lent: Lent::Nothing, buffers: None }
+        Self { len: bytes.len(), rest: bytes, lent: Lent::Nothing, buffers: None }
     }
 
     /// As [`new`](Self::new), with assembly buffers taken from and given back to `buffers` (one per thread).
     #[inline]
     pub fn with_buffers(bytes: &'b mut [u8], buffers: &'b mut Buffers) -> Self {
-        Self { bytes, at: 0, lent: Lent::Nothing, buffers: Some(buffers) }
+        Self { len: bytes.len(), rest: bytes, lent: Lent::Nothing, buffers: Some(buffers) }
     }
 
     /// What no parser has taken yet. A caller that stops early feeds these bytes first the next time.
-    #[inline]
+    #[inline(always)]
     pub fn rest(&self) -> &[u8] {
-        // `at <= bytes.len()` always; `get` keeps a panic path out of every parser.
-        self.bytes.get(self.at..).unwrap_or_default()
+        self.rest
     }
 
     /// Whether every byte was taken.
-    #[inline]
+    #[inline(always)]
     pub fn is_empty(&self) -> bool {
-        self.at >= self.bytes.len()
+        self.rest.is_empty()
     }
 
     /// How many bytes were taken so far.
     #[inline]
     pub fn taken(&self) -> usize {
-        self.at
+        self.len - self.rest.len()
     }
 
     /// Takes the next `n` bytes, or all that are left where there are fewer.
-    #[inline]
-    pub fn take(&mut self, n: usize) -> &mut [u8] {
-        let from = self.at;
-        self.skip(n);
-        self.bytes.get_mut(from..self.at).unwrap_or_default()
+    #[inline(always)]
+    pub fn take(&mut self, n: usize) -> &'b mut [u8] {
+        let n = n.min(self.rest.len());
+        let (taken, rest) = core::mem::take(&mut self.rest).split_at_mut(n);
+        self.rest = rest;
+        taken
     }
 
     /// The next `n` bytes, or all that are left where there are fewer, without taking them.
     #[inline]
     pub fn peek(&mut self, n: usize) -> &mut [u8] {
-        let to = self.at.saturating_add(n).min(self.bytes.len());
-        self.bytes.get_mut(self.at..to).unwrap_or_default()
+        let n = n.min(self.rest.len());
+        &mut self.rest[..n]
     }
 
     /// Passes over the next `n` bytes, or all that are left where there are fewer.
     #[inline]
     pub fn skip(&mut self, n: usize) {
-        self.at = self.at.saturating_add(n).min(self.bytes.len());
+        self.take(n);
     }
 
     /// Passes over everything that is left.
     #[inline]
     pub fn skip_all(&mut self) {
-        self.at = self.bytes.len();
+        self.rest = &mut [];
     }
 
     /// An empty growable buffer: a pooled one where the caller lent a pool.
     pub(crate) fn take_buffer(&mut self) -> Vec<u8> {
+        let mut buffer = self.take_stale_buffer();
+        buffer.clear();
+        buffer
+    }
+
+    /// As [`take_buffer`](Self::take_buffer), but not emptied: whoever overwrites what is there saves clearing the memory.
+    pub(crate) fn take_stale_buffer(&mut self) -> Vec<u8> {
         self.buffers.as_mut().map(|buffers| buffers.take()).unwrap_or_default()
     }
 
@@ -138,7 +145,7 @@ impl Drop for Input<'_> {
 
 impl fmt::Debug for Input<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Input").field("taken", &self.at).field("left", &(self.bytes.len() - self.at)).finish()
+        f.debug_struct("Input").field("taken", &self.taken()).field("left", &self.rest.len()).finish()
     }
 }
 
@@ -181,12 +188,11 @@ impl Buffers {
         buffer
     }
 
-    fn give(&mut self, mut buffer: Vec<u8>) {
+    fn give(&mut self, buffer: Vec<u8>) {
         let capacity = buffer.capacity();
         if capacity == 0 || self.free.len() == Self::COUNT || capacity > self.keep - self.kept {
             return;
         }
-        buffer.clear();
         self.kept += capacity;
         self.free.push(buffer);
     }

@@ -9,7 +9,7 @@
 //! | `receive` | every other way in: frames in pieces, messages in fragments, control frames |
 //! | `send` | every way out |
 //! | `header` | frame headers; each rule about a received one, with its RFC section |
-//! | `mask`, `utf8`, `text` | payloads: unmasking, the check of text, and the one place where checked bytes become `str` |
+//! | `mask`, `utf8`, `payload` | payloads: unmasking, the check of text, and the one place where checked bytes become `str` |
 //! | `prepared` | a message encoded once for many peers |
 //! | `close` | close codes, and how a connection ends |
 //! | `config`, `error`, `event` | settings and limits, causes, what is reported |
@@ -21,10 +21,10 @@ mod error;
 mod event;
 mod header;
 mod mask;
+mod payload;
 mod prepared;
 mod receive;
 mod send;
-mod text;
 mod utf8;
 
 pub use close::{ABNORMAL, CloseCode, Closed, Ending, NO_CODE};

@@ -42,7 +42,14 @@ impl<'w> Receive<'w> for Receiver<'w> {
     }
 
     fn receive(&mut self, sink: &mut impl Sink) -> Result<(), Refused> {
-        while let Some(read) = self.feed.read(&mut self.buffer) {
+        loop {
+            // Inside a long frame bytes are read to where they will stay.
+            if let Some(spare) = self.connection.spare() {
+                let Some(read) = self.feed.read(spare) else { return Ok(()) };
+                self.connection.filled(read, &mut self.out, Instant::ORIGIN).map_err(|_| Refused)?;
+                continue;
+            }
+            let Some(read) = self.feed.read(&mut self.buffer) else { return Ok(()) };
             let mut input = Input::with_buffers(&mut self.buffer[..read], &mut self.buffers);
             while let Some(event) =
                 self.connection.next_event(&mut input, &mut self.out, Instant::ORIGIN).map_err(|_| Refused)?
@@ -54,7 +61,6 @@ impl<'w> Receive<'w> for Receiver<'w> {
                 }
             }
         }
-        Ok(())
     }
 }
 
