@@ -1,6 +1,9 @@
 //! Time: interleaved rounds on the thread's own CPU clock.
 
-use crate::cell::{Cell, Contestant, Reference, Scale, Standing};
+use std::hint::black_box;
+
+use crate::cell::{Cell, Contestant, OURS, Reference, Scale, Standing};
+use crate::corpus::Random;
 
 /// What one pass of one contestant should fill; short enough that a round of all contestants sees the same machine.
 const TARGET_NS: f64 = 5e6;
@@ -52,20 +55,23 @@ impl Outcome {
             Reference::FastestPeer => self
                 .rows
                 .iter()
-                .filter(|row| row.standing == Standing::Counts && row.name != crate::cell::OURS)
+                .filter(|row| row.standing == Standing::Counts && row.name != OURS)
                 .min_by(|a, b| a.median().total_cmp(&b.median())),
         }
     }
 }
 
 /// Runs one cell: calibration and a warm-up round, which are dropped, then `rounds` rounds.
+///
+/// Where the heap happens to put a buffer can double the cost of a short copy (a store and a load that agree in their
+/// low 12 bits). So each round builds its contestants anew at another place, and the median is one over places too.
 pub fn time(cell: &Cell, wanted: &dyn Fn(&str) -> bool, rounds: usize) -> Result<Outcome, String> {
     let bench = (cell.open)(Scale::Full);
     let operations = bench.operations() as f64;
-    let mut contestants = bench.contestants(wanted);
+    let mut random = Random::new(rounds as u64);
     let mut passes = Vec::new();
     let mut rows: Vec<Row> = Vec::new();
-    for contestant in &mut contestants {
+    for contestant in &mut bench.contestants(wanted) {
         passes.push(calibrate(contestant).map_err(|error| fault(cell, contestant, &error))?);
         rows.push(Row {
             name: contestant.name,
@@ -74,12 +80,17 @@ pub fn time(cell: &Cell, wanted: &dyn Fn(&str) -> bool, rounds: usize) -> Result
         });
     }
     for round in 0..=rounds {
+        let moved = vec![0u8; 64 + 16 * random.below(256) as usize];
+        let mut contestants = bench.contestants(wanted);
+        drop(black_box(moved));
         // Another first one each time: nobody always runs in the cache that the same other one left.
         for turn in 0..contestants.len() {
             let at = (turn + round) % contestants.len();
             let contestant = &mut contestants[at];
+            // What only a first pass does (growing buffers, faulting in their pages) stays out of the figure.
+            let mut ran = contestant.work.run(1);
             let before = thread_cpu_ns();
-            let ran = contestant.work.run(passes[at]);
+            ran = ran.and_then(|()| contestant.work.run(passes[at]));
             let spent = thread_cpu_ns() - before;
             ran.map_err(|error| fault(cell, contestant, &error))?;
             if round > 0 {
