@@ -66,18 +66,12 @@ impl<'w> Receive<'w> for Fused<'w> {
         while let Some(read) = self.feed.read(&mut self.buffer[self.len..]) {
             self.len += read;
             let mut at = 0;
-            while let Some((head, payload_at, payload_len)) = header(&self.buffer[at..self.len]) {
-                let key = &self.buffer[at + payload_at - 4..at + payload_at];
-                let key = u32::from_le_bytes([key[0], key[1], key[2], key[3]]);
-                let start = at + payload_at;
-                if payload_len <= self.len - start {
-                    let payload = &mut self.buffer[start..start + payload_len];
-                    let ascii = unmask(payload, key) < 0x80;
-                    deliver(head, payload, ascii, sink)?;
-                    at = start + payload_len;
-                } else if payload_len > 64 << 10 {
-                    let ascii = self.collect(start, key, payload_len) < 0x80;
-                    deliver(head, &self.message, ascii, sink)?;
+            while let Some((header, rest)) = Header::parse(&mut self.buffer[at..self.len]) {
+                if let Some(payload) = rest.get_mut(..header.payload_len) {
+                    header.deliver(payload, sink)?;
+                    at += header.len + header.payload_len;
+                } else if header.payload_len > 64 << 10 {
+                    self.collect(at + header.len, &header, sink)?;
                     at = self.len;
                 } else {
                     break;
@@ -95,43 +89,66 @@ impl<'w> Receive<'w> for Fused<'w> {
 }
 
 impl Fused<'_> {
-    /// Copies a long payload out, read by read, and returns its bytes or-ed together; the last read ends where it ends.
-    fn collect(&mut self, start: usize, key: u32, payload_len: usize) -> u8 {
+    /// Puts a long payload together read by read; the last read ends where it ends.
+    fn collect(&mut self, start: usize, header: &Header, sink: &mut impl Sink) -> Result<(), Refused> {
         self.message.clear();
         let first = &mut self.buffer[start..self.len];
-        let mut seen = unmask(first, key);
+        let mut seen = unmask_seen(first, header.key);
         self.message.extend_from_slice(first);
-        while self.message.len() < payload_len {
-            let Some(part) = self.feed.take(payload_len - self.message.len()) else {
-                break;
-            };
+        while self.message.len() < header.payload_len {
             let old = self.message.len();
+            let part = self.feed.take(header.payload_len - old).ok_or(Refused)?;
             self.message.extend_from_slice(part);
-            seen |= unmask(&mut self.message[old..], key.rotate_right(8 * (old as u32 % 4)));
+            let key = header.key.rotate_right(8 * (old as u32 % 4));
+            seen |= unmask_seen(&mut self.message[old..], key);
         }
-        seen
+        if header.binary {
+            sink.binary(&self.message);
+            return Ok(());
+        }
+        deliver_text(&self.message, seen, sink)
     }
 }
 
-/// First byte, where the payload begins and how long it is; `None` if the header is not all there.
-#[inline(always)]
-fn header(bytes: &[u8]) -> Option<(u8, usize, usize)> {
-    let [head, len, rest @ ..] = bytes else {
-        return None;
-    };
-    let (at, payload_len) = match len & 0x7f {
-        126 => (8, usize::from(u16::from_be_bytes(*rest.first_chunk()?))),
-        127 => (14, u64::from_be_bytes(*rest.first_chunk()?) as usize),
-        len => (6, usize::from(len)),
-    };
-    (at <= bytes.len()).then_some((*head, at, payload_len))
+struct Header {
+    binary: bool,
+    len: usize,
+    payload_len: usize,
+    key: u32,
+}
+
+impl Header {
+    /// The header, and the bytes behind it; `None` if it is not all there.
+    #[inline(always)]
+    fn parse(bytes: &mut [u8]) -> Option<(Header, &mut [u8])> {
+        let [head, short, rest @ ..] = bytes else {
+            return None;
+        };
+        let (extended, payload_len) = match *short & 0x7f {
+            126 => (2, usize::from(u16::from_be_bytes(*rest.first_chunk()?))),
+            127 => (8, u64::from_be_bytes(*rest.first_chunk()?) as usize),
+            short => (0, usize::from(short)),
+        };
+        let (key, rest) = rest[extended..].split_first_chunk_mut()?;
+        let key = u32::from_le_bytes(*key);
+        Some((Header { binary: *head & 0xf == 2, len: 6 + extended, payload_len, key }, rest))
+    }
+
+    #[inline(always)]
+    fn deliver(&self, payload: &mut [u8], sink: &mut impl Sink) -> Result<(), Refused> {
+        if self.binary {
+            Words::mask(payload, self.key.to_le_bytes());
+            sink.binary(payload);
+            return Ok(());
+        }
+        let seen = unmask_seen(payload, self.key);
+        deliver_text(payload, seen, sink)
+    }
 }
 
 #[inline(always)]
-fn deliver(head: u8, payload: &[u8], ascii: bool, sink: &mut impl Sink) -> Result<(), Refused> {
-    if head & 0xf == 2 {
-        sink.binary(payload);
-    } else if ascii {
+fn deliver_text(payload: &[u8], seen: u8, sink: &mut impl Sink) -> Result<(), Refused> {
+    if seen < 0x80 {
         // SAFETY: every byte is below 0x80, so this is ASCII and therefore UTF-8.
         sink.text(unsafe { std::str::from_utf8_unchecked(payload) });
     } else {
@@ -142,7 +159,7 @@ fn deliver(head: u8, payload: &[u8], ascii: bool, sink: &mut impl Sink) -> Resul
 
 /// Unmasks in place and returns all plain bytes or-ed together.
 #[inline(always)]
-fn unmask(payload: &mut [u8], key: u32) -> u8 {
+fn unmask_seen(payload: &mut [u8], key: u32) -> u8 {
     let wide = u64::from(key) << 32 | u64::from(key);
     let mut seen = 0;
     let (words, rest) = payload.as_chunks_mut::<8>();
@@ -151,12 +168,14 @@ fn unmask(payload: &mut [u8], key: u32) -> u8 {
         seen |= plain;
         *word = plain.to_le_bytes();
     }
-    let mut seen = seen.to_le_bytes().into_iter().fold(0, |all, byte| all | byte);
     for (byte, key) in rest.iter_mut().zip(wide.to_le_bytes()) {
         *byte ^= key;
-        seen |= *byte;
+        seen |= u64::from(*byte);
     }
-    seen
+    // All eight lanes into the lowest.
+    seen |= seen >> 32;
+    seen |= seen >> 16;
+    (seen | seen >> 8) as u8
 }
 
 /// A u64 at a time, which vectorises.
@@ -166,6 +185,7 @@ impl Mask for Words {
     const NAME: &'static str = "floor (u64 words)";
     const STANDING: Standing = Standing::Floor;
 
+    #[inline(always)]
     fn mask(payload: &mut [u8], key: [u8; 4]) {
         let key = u32::from_le_bytes(key);
         let wide = u64::from(key) << 32 | u64::from(key);

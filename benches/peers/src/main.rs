@@ -119,6 +119,7 @@ fn run(options: Options) -> Result<ExitCode, String> {
             return Ok(ExitCode::SUCCESS);
         }
     };
+    measure::keep_buffers_on_the_heap();
     let mut report = Report::new(unit);
     for cell in &cells {
         eprintln!("{}", cell.name);

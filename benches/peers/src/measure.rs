@@ -1,6 +1,9 @@
 //! Time: interleaved rounds on the thread's own CPU clock.
 
-use crate::cell::{Cell, Contestant, Reference, Scale, Standing};
+use std::hint::black_box;
+
+use crate::cell::{Cell, Contestant, OURS, Reference, Scale, Standing};
+use crate::corpus::Random;
 
 /// What one pass of one contestant should fill; short enough that a round of all contestants sees the same machine.
 const TARGET_NS: f64 = 5e6;
@@ -46,30 +49,39 @@ impl Outcome {
             Reference::FastestPeer => self
                 .rows
                 .iter()
-                .filter(|row| row.standing == Standing::Counts && row.name != crate::cell::OURS)
+                .filter(|row| row.standing == Standing::Counts && row.name != OURS)
                 .min_by(|a, b| a.median().total_cmp(&b.median())),
         }
     }
 }
 
 /// Runs one cell: calibration and a warm-up round, which are dropped, then `rounds` rounds.
+///
+/// Where the heap happens to put a buffer can double the cost of a short message: stores of the read that cross cache lines
+/// are slow to be loaded back. So each round builds its contestants anew at another place, and the median is one over
+/// places too.
 pub fn time(cell: &Cell, wanted: &dyn Fn(&str) -> bool, rounds: usize) -> Result<Outcome, String> {
     let bench = (cell.open)(Scale::Full);
     let operations = bench.operations() as f64;
-    let mut contestants = bench.contestants(wanted);
+    let mut random = Random::new(cell.name.len() as u64);
     let mut passes = Vec::new();
     let mut rows: Vec<Row> = Vec::new();
-    for contestant in &mut contestants {
+    for contestant in &mut bench.contestants(wanted) {
         passes.push(calibrate(contestant).map_err(|error| fault(cell, contestant, &error))?);
         rows.push(Row { name: contestant.name, standing: contestant.standing, costs: Vec::with_capacity(rounds) });
     }
     for round in 0..=rounds {
+        // Large, to be cut from where buffers are cut from, and alive for the round.
+        let _moved = black_box(Vec::<u8>::with_capacity((1 << 20) + 16 * random.below(256) as usize));
+        let mut contestants = bench.contestants(wanted);
         // Another first one each time: nobody always runs in the cache that the same other one left.
         for turn in 0..contestants.len() {
             let at = (turn + round) % contestants.len();
             let contestant = &mut contestants[at];
+            // What only a first pass does (growing buffers, faulting in their pages) stays out of the figure.
+            let mut ran = contestant.work.run(1);
             let before = thread_cpu_ns();
-            let ran = contestant.work.run(passes[at]);
+            ran = ran.and_then(|()| contestant.work.run(passes[at]));
             let spent = thread_cpu_ns() - before;
             ran.map_err(|error| fault(cell, contestant, &error))?;
             if round > 0 {
@@ -78,6 +90,14 @@ pub fn time(cell: &Cell, wanted: &dyn Fn(&str) -> bool, rounds: usize) -> Result
         }
     }
     Ok(Outcome { bytes_per_operation: bench.bytes() as f64 / operations, rows })
+}
+
+/// Keeps large buffers on the heap, where [`time`] can move them: one of its own mapping always begins 16 bytes into a page.
+pub fn keep_buffers_on_the_heap() {
+    // SAFETY: plain integers, and no other thread runs.
+    let set =
+        unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20) & libc::mallopt(libc::M_TRIM_THRESHOLD, 256 << 20) };
+    assert_eq!(set, 1, "glibc takes both settings");
 }
 
 /// The passes that fill the target, from the best of three single ones.

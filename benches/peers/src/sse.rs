@@ -44,7 +44,7 @@ pub trait EventSink {
 enum Shape {
     /// One token of a language model's answer, about 48 bytes in all.
     Token,
-    /// Id, name and four lines of data.
+    /// Id, name and three lines of data, about 110 bytes.
     Multi,
     /// One line of 16 KiB.
     Big,
@@ -67,11 +67,11 @@ impl Body {
             count += 1;
             let (name, id, data) = match shape {
                 Shape::Token => {
-                    let token = letters(5 + random.below(8) as usize, &mut random);
+                    let token = letters(13 + random.below(14) as usize, &mut random);
                     ("message", String::new(), format!("{{\"i\":{},\"t\":\"{token}\"}}", 10_000_000 + count))
                 }
                 Shape::Multi => {
-                    let lines: [String; 4] =
+                    let lines: [String; 3] =
                         std::array::from_fn(|_| letters(12 + random.below(16) as usize, &mut random));
                     ("update", (1_755_000_000 + count).to_string(), lines.join("\n"))
                 }

@@ -62,8 +62,10 @@ impl<'c> Report<'c> {
                 names.push(row.name);
             }
         }
+        let rated = columns.iter().any(|(_, outcome)| outcome.bytes_per_operation > 0.0);
         let figures = match self.unit {
-            Unit::Nanoseconds => "ns per operation, median (best) · GB/s",
+            Unit::Nanoseconds if rated => "ns per operation, median (best) · GB/s",
+            Unit::Nanoseconds => "ns per operation, median (best)",
             Unit::Instructions => "instructions per operation",
         };
         let heads: Vec<&str> = columns.iter().map(|(cell, _)| cell.column.as_str()).collect();
@@ -75,6 +77,18 @@ impl<'c> Report<'c> {
                 .map(|(_, outcome)| outcome.row(name).map_or(String::new(), |row| self.figure(row, outcome)))
                 .collect();
             let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
+        }
+        let mut faults: Vec<String> = Vec::new();
+        for row in columns.iter().flat_map(|(_, outcome)| &outcome.rows) {
+            if let Standing::Invalid(reason) = row.standing {
+                let fault = format!("{} (invalid): {reason}.", row.name);
+                if !faults.contains(&fault) {
+                    faults.push(fault);
+                }
+            }
+        }
+        if !faults.is_empty() {
+            let _ = write!(text, "\n{}\n", faults.join(" "));
         }
         text.push('\n');
     }
