@@ -18,8 +18,9 @@ const LONG: usize = 33;
 /// cache (32 KiB on every common machine).
 const PIECE: usize = 8 << 10;
 
-/// The next bytes of a long message are read right behind what was assembled, so many at a time.
-pub(super) const DIRECT: usize = 64 << 10;
+/// The least and the most bytes to read right behind what was assembled. Fewer are copied as cheaply; more than a usual read
+/// buffer holds no system call is saved by.
+const DIRECT: core::ops::RangeInclusive<usize> = 4 << 10..=64 << 10;
 
 /// Unmasks a payload in place.
 #[inline(always)]
@@ -160,13 +161,10 @@ impl<C: Check> Assembly<C> {
         Self { bytes: buffer, filled: 0, check }
     }
 
-    /// Unmasks `piece` in place, checks it and appends it. After an error the message is empty.
-    pub(super) fn push(&mut self, piece: &mut [u8], key: Key) -> Result<(), Invalid> {
-        // In pieces that stay in the first-level cache between the pass and the copy.
-        let mut key = key;
-        for piece in piece.chunks_mut(PIECE) {
-            self.check_piece(piece, key)?;
-            key = key.after(piece.len());
+    /// Appends `piece`, unmasked and checked. After an error the message is empty.
+    pub(super) fn push(&mut self, piece: &[u8], mut key: Key) -> Result<(), Invalid> {
+        // In pieces that stay in the first-level cache between the copy and the pass.
+        for piece in piece.chunks(PIECE) {
             let to = self.filled + piece.len();
             match self.bytes.get_mut(self.filled..to) {
                 Some(slack) => slack.copy_from_slice(piece),
@@ -175,18 +173,25 @@ impl<C: Check> Assembly<C> {
                     self.bytes.extend_from_slice(piece);
                 }
             }
-            self.filled = to;
+            self.filled(piece.len(), key)?;
+            key = key.after(piece.len());
         }
         Ok(())
     }
 
-    /// Room for the next [`DIRECT`] bytes, to read into.
-    pub(super) fn spare(&mut self) -> &mut [u8] {
-        let to = self.filled + DIRECT;
+    /// Room to read the next bytes of the frame into, of which `remaining` are to come. Never more than has come already, so
+    /// that an announced length reserves nothing.
+    pub(super) fn spare(&mut self, remaining: u64) -> Option<&mut [u8]> {
+        let most = self.filled.min(*DIRECT.end());
+        let len = usize::try_from(remaining).unwrap_or(usize::MAX).min(most);
+        if len < *DIRECT.start() {
+            return None;
+        }
+        let to = self.filled + len;
         if self.bytes.len() < to {
             self.bytes.resize(to, 0);
         }
-        &mut self.bytes[self.filled..to]
+        self.bytes.get_mut(self.filled..to)
     }
 
     /// Unmasks, checks and keeps the first `n` bytes of what was read into [`spare`](Self::spare). After an error the message is
@@ -199,14 +204,6 @@ impl<C: Check> Assembly<C> {
         }
         self.filled = to;
         Ok(())
-    }
-
-    fn check_piece(&mut self, piece: &mut [u8], key: Key) -> Result<(), Invalid> {
-        let outcome = self.check.unmask(piece, key);
-        if outcome.is_err() {
-            self.filled = 0;
-        }
-        outcome
     }
 
     /// The buffer, whatever it holds.
@@ -272,22 +269,29 @@ mod avx2 {
         }
     }
 
+    /// From so many bytes on it pays to align the stores: one that crosses a cache line costs two.
+    const ALIGNED: usize = 8 * N;
+
     /// Unmasks at least [`N`] bytes.
     #[target_feature(enable = "avx2")]
     pub(super) fn unmask(bytes: &mut [u8], key: Key) {
-        let Some(last) = bytes.last_chunk() else { return };
-        // Loaded while it is still masked: the loop goes over a part of it.
+        let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) else { return };
+        // Loaded while they are still masked: the loop goes over parts of them.
+        let first = _mm256_xor_si256(load(first), broadcast(key));
         let last = _mm256_xor_si256(load(last), broadcast(key.after(bytes.len())));
-        let key = broadcast(key);
-        let (blocks, _) = bytes.as_chunks_mut::<{ 4 * N }>();
-        let long = blocks.len() * 4 * N;
+        let skipped = if bytes.len() < ALIGNED { 0 } else { bytes.as_ptr().align_offset(N).min(N) };
+        let key = broadcast(key.after(skipped));
+        let (blocks, rest) = bytes[skipped..].as_chunks_mut::<{ 4 * N }>();
         for block in blocks {
             for vector in block.as_chunks_mut::<N>().0 {
                 store(vector, _mm256_xor_si256(load(vector), key));
             }
         }
-        for vector in bytes[long..].as_chunks_mut::<N>().0 {
+        for vector in rest.as_chunks_mut::<N>().0 {
             store(vector, _mm256_xor_si256(load(vector), key));
+        }
+        if let Some(to) = bytes.first_chunk_mut() {
+            store(to, first);
         }
         if let Some(to) = bytes.last_chunk_mut() {
             store(to, last);

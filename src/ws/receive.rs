@@ -10,7 +10,7 @@ use super::error::Error;
 use super::event::{Chunk, Event, Kind, Part};
 use super::header::{self, Header, MAX, Opcode, Progress};
 use super::mask::Key;
-use super::payload::{self, Assembly, DIRECT, Unchecked};
+use super::payload::{self, Assembly, Unchecked};
 use super::utf8::Utf8;
 use crate::input::Input;
 use crate::output::Output;
@@ -83,7 +83,7 @@ impl Connection {
             input.skip_all();
             return Ok(self.report_end().map(Event::Closed));
         }
-        if input.is_empty() {
+        if input.is_empty() && !self.open.as_ref().is_some_and(|open| open.is_frame_complete()) {
             return Ok(None);
         }
         self.hear(now);
@@ -131,11 +131,12 @@ impl Connection {
         }
     }
 
-    /// Room to read the next bytes into, where that saves a copy: inside a frame of which more than 64 KiB are still to come.
-    /// Whatever is read there is told to [`filled`](Self::filled).
+    /// Room to read the next bytes into, where that saves a copy: inside a long frame, right behind what was assembled of it.
+    /// What is read there is told to [`filled`](Self::filled).
     ///
-    /// A reader asks before each read and reads into its usual buffer where the answer is `None`. Nothing is lost by never
-    /// asking, but that long messages are copied once more. With [`Delivery::Chunks`] the answer is always `None`.
+    /// A reader asks before each read; with a vectored read the rest of the frame goes here and what follows into the usual
+    /// buffer, in one system call. Where the answer is `None` it reads into its usual buffer alone. Nothing is lost by never asking,
+    /// but that the bytes of a long frame are copied once more. The room is never longer than what has come of the message.
     #[inline(always)]
     pub fn spare(&mut self) -> Option<&mut [u8]> {
         if self.open.is_some() { self.spare_of_open() } else { None }
@@ -146,17 +147,16 @@ impl Connection {
             return None;
         }
         let open = self.open.as_mut()?;
-        if !open.frame.is_some_and(|frame| !frame.opcode.is_control() && frame.remaining > DIRECT as u64) {
-            return None;
-        }
+        let frame = open.frame.filter(|frame| !frame.opcode.is_control())?;
         match &mut open.message.as_mut()?.body {
-            Body::Text(text) => Some(text.spare()),
-            Body::Binary(bytes) => Some(bytes.spare()),
+            Body::Text(text) => text.spare(frame.remaining),
+            Body::Binary(bytes) => bytes.spare(frame.remaining),
             Body::Passed { .. } => None,
         }
     }
 
-    /// Takes the first `n` bytes of what [`spare`](Self::spare) last lent. They never end a message, so there is nothing to report.
+    /// Takes the first `n` bytes of what [`spare`](Self::spare) last lent. Then [`next_event`](Self::next_event) goes on, with an empty
+    /// `Input` where nothing else was read.
     ///
     /// # Errors
     ///
@@ -331,6 +331,11 @@ impl Open {
     /// How far the fragmented message is, if there is one.
     pub(super) fn progress(&self) -> Option<Progress> {
         self.message.as_ref().map(|message| message.progress)
+    }
+
+    /// Whether a frame's last bytes came by [`Connection::filled`], so that there is something to report without input.
+    fn is_frame_complete(&self) -> bool {
+        self.frame.is_some_and(|frame| frame.remaining == 0)
     }
 
     fn is_idle(&self) -> bool {

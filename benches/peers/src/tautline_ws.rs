@@ -43,13 +43,15 @@ impl<'w> Receive<'w> for Receiver<'w> {
 
     fn receive(&mut self, sink: &mut impl Sink) -> Result<(), Refused> {
         loop {
-            // Inside a long frame bytes are read to where they will stay.
-            if let Some(spare) = self.connection.spare() {
+            // Inside a long frame bytes are read to where they will stay (a socket's reader would read both in one `readv`).
+            let read = if let Some(spare) = self.connection.spare() {
                 let Some(read) = self.feed.read(spare) else { return Ok(()) };
                 self.connection.filled(read, &mut self.out, Instant::ORIGIN).map_err(|_| Refused)?;
-                continue;
-            }
-            let Some(read) = self.feed.read(&mut self.buffer) else { return Ok(()) };
+                0
+            } else {
+                let Some(read) = self.feed.read(&mut self.buffer) else { return Ok(()) };
+                read
+            };
             let mut input = Input::with_buffers(&mut self.buffer[..read], &mut self.buffers);
             while let Some(event) =
                 self.connection.next_event(&mut input, &mut self.out, Instant::ORIGIN).map_err(|_| Refused)?
