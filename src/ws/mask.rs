@@ -67,7 +67,7 @@ macro_rules! overlapping {
 /// [`Connection`](super::Connection) does this by itself; this is for whoever handles frames on their own.
 #[inline]
 pub fn apply_mask(bytes: &mut [u8], key: [u8; 4], offset: usize) {
-    apply(bytes, Key::new(key).after(offset));
+    super::payload::unmask_binary(bytes, Key::new(key).after(offset));
 }
 
 /// Applies `key` to `bytes`. Its own inverse.

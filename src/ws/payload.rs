@@ -22,7 +22,7 @@ const PIECE: usize = 8 << 10;
 /// buffer holds no system call is saved by.
 const DIRECT: core::ops::RangeInclusive<usize> = 4 << 10..=64 << 10;
 
-/// Unmasks a payload in place.
+/// Unmasks (or masks: it is the same) a payload in place.
 #[inline(always)]
 pub(super) fn unmask_binary(bytes: &mut [u8], key: Key) {
     if bytes.len() < LONG {
