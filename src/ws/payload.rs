@@ -78,6 +78,7 @@ fn unmask_long_text(bytes: &mut [u8], key: Key) -> Result<&str, Invalid> {
 }
 
 /// Unmasks and says whether the result is UTF-8, from its first byte to its last.
+#[inline(always)]
 fn unmask_and_check(bytes: &mut [u8], key: Key) -> bool {
     #[cfg(target_arch = "x86_64")]
     if bytes.len() >= LONG && avx2::is_there() {
@@ -333,24 +334,28 @@ mod avx2 {
                 checker.vector(clear[3]);
             }
         }
-        for vector in bytes[long..].as_chunks_mut::<N>().0 {
-            let clear = _mm256_xor_si256(load(vector), key);
-            store(vector, clear);
-            if _mm256_movemask_epi8(clear) == 0 {
-                checker.ascii(clear);
-            } else {
-                checker.vector(clear);
-            }
+        // Up to three vectors and the tail, which are nearly always either all ASCII or not.
+        let mut rest = [_mm256_setzero_si256(); 3];
+        let mut any = tail;
+        let (vectors, _) = bytes[long..].as_chunks_mut::<N>();
+        let count = vectors.len();
+        for (clear, vector) in rest.iter_mut().zip(vectors) {
+            *clear = _mm256_xor_si256(load(vector), key);
+            store(vector, *clear);
+            any = _mm256_or_si256(any, *clear);
         }
         if let Some(to) = bytes.last_chunk_mut() {
             store(to, last);
         }
-        if _mm256_movemask_epi8(tail) == 0 {
+        if _mm256_movemask_epi8(any) == 0 {
             checker.ascii(tail);
-        } else {
-            // It ends with a zero at least, so what it cuts off shows in itself.
-            checker.vector(tail);
+            return checker.is_valid();
         }
+        for clear in rest.iter().take(count) {
+            checker.vector(*clear);
+        }
+        // It ends with a zero at least, so what it cuts off shows in itself.
+        checker.vector(tail);
         checker.is_valid()
     }
 
