@@ -153,16 +153,18 @@ impl Connection {
         };
         let masked = self.mask == MASK;
         let key_len = if masked { KEY } else { 0 };
-        let &[first, second, a, b, c, d] = head;
-        let (mut key, mut at, mut len) = (Key::new([a, b, c, d]), 2 + key_len, usize::from(second ^ self.mask));
+        let (first, second) = (head[0], head[1]);
+        let Some(key) = head.last_chunk() else { return self.receive(input, out, now) };
+        let (mut key, mut at, mut len) = (Key::new(*key), 2 + key_len, usize::from(second ^ self.mask));
         if len > 125 {
-            let Some(&[_, _, high, low, a, b, c, d]) = input.rest().first_chunk::<{ 4 + KEY }>() else {
+            let Some(head) = input.rest().first_chunk::<{ 4 + KEY }>() else { return self.receive(input, out, now) };
+            let (long, Some(behind)) = (u16::from_be_bytes([head[2], head[3]]), head.last_chunk()) else {
                 return self.receive(input, out, now);
             };
-            if len > 126 || u16::from_be_bytes([high, low]) < 126 {
+            if len > 126 || long < 126 {
                 return self.receive(input, out, now);
             }
-            (key, at, len) = (Key::new([a, b, c, d]), 4 + key_len, usize::from(u16::from_be_bytes([high, low])));
+            (key, at, len) = (Key::new(*behind), 4 + key_len, usize::from(long));
         }
         let opcode = first ^ FIN;
         let text = opcode == Opcode::Text as u8;
