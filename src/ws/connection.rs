@@ -253,11 +253,10 @@ impl Connection {
 
     /// The round trip of the heartbeat's ping that `payload` answers. Each is measured once.
     pub(super) fn round_trip(&mut self, payload: &[u8], now: Instant) -> Option<core::time::Duration> {
-        let probed = self.heartbeat.as_ref().and_then(Heartbeat::probed)?;
         if payload != self.ping.to_be_bytes() {
             return None;
         }
-        self.ping = self.ping.wrapping_add(1);
+        let probed = self.heartbeat.as_mut().and_then(Heartbeat::answered)?;
         Some(now.saturating_duration_since(probed))
     }
 
