@@ -204,7 +204,7 @@ impl Connection {
                 }
                 self.beat(now, out);
             }
-            State::Closing(_) | State::Asked(_) if self.mark <= now => self.end(ABNORMAL, Ending::CloseTimeout),
+            State::Closing(_) | State::Asked(_) if self.mark <= now => self.end(self.code_so_far(), Ending::CloseTimeout),
             _ => {}
         }
     }
@@ -212,7 +212,7 @@ impl Connection {
     /// Says that the peer's side of the transport ended: nothing more will be read.
     pub fn handle_eof(&mut self, _now: Instant) {
         if !self.is_ended() {
-            self.end(ABNORMAL, Ending::Eof);
+            self.end(self.code_so_far(), Ending::Eof);
         }
     }
 
@@ -229,6 +229,14 @@ impl Connection {
     /// The settings that this connection shares.
     pub fn config(&self) -> &Arc<Config> {
         &self.config
+    }
+
+    /// The code to report where no more frames come: the peer's Close frame may wait for the application's answer.
+    fn code_so_far(&self) -> u16 {
+        match self.state {
+            State::Asked(code) => code,
+            _ => ABNORMAL,
+        }
     }
 
     fn beat(&mut self, now: Instant, out: &mut Output) {
