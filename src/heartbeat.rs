@@ -82,6 +82,11 @@ impl Heartbeat {
         self.probed
     }
 
+    /// Notes that the probe was answered and says when it was sent; `None` where none is unanswered.
+    pub fn answered(&mut self) -> Option<Instant> {
+        self.probed.take()
+    }
+
     /// What to do at `now`, having last heard a byte at `heard`. Called early it does nothing.
     pub fn beat(&mut self, config: &HeartbeatConfig, heard: Instant, now: Instant, random: u32) -> Beat {
         if now < self.due {
@@ -129,6 +134,17 @@ mod tests {
         assert_eq!(line.beat(&CONFIG, at(25), at(35), 0), Beat::Quiet);
         assert_eq!(line.due(), at(50));
         assert_eq!(line.beat(&CONFIG, at(25), at(50), 0), Beat::Probe);
+    }
+
+    #[test]
+    fn a_probe_is_answered_once() {
+        let mut line = Heartbeat::new(&CONFIG, at(0), 0);
+        assert_eq!(line.answered(), None);
+        assert_eq!(line.beat(&CONFIG, at(0), at(25), 0), Beat::Probe);
+        assert_eq!(line.answered(), Some(at(25)));
+        assert_eq!(line.answered(), None);
+        assert_eq!(line.beat(&CONFIG, at(26), at(35), 0), Beat::Quiet);
+        assert_eq!(line.due(), at(51));
     }
 
     #[test]

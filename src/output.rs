@@ -328,7 +328,7 @@ impl Output {
         self.shared_len += payload.len();
         self.shared.push_back(Shared { at: self.end, bytes: payload });
         // Less may be copied now; the slack shrinks so that `space` sees it.
-        let most = self.start + self.limit.saturating_sub(self.shared_len);
+        let most = self.start.saturating_add(self.limit.saturating_sub(self.shared_len));
         self.bytes.truncate(most.max(self.end));
     }
 
@@ -347,7 +347,7 @@ impl Output {
             self.end -= self.start;
             self.start = 0;
         }
-        let most = self.start + self.limit.saturating_sub(self.shared_len);
+        let most = self.start.saturating_add(self.limit.saturating_sub(self.shared_len));
         let wanted = (self.end + n).max(self.bytes.len() * 2).max(FIRST).min(most);
         self.bytes.resize(wanted.max(self.end + n), 0);
         Ok(())

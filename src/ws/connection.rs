@@ -209,7 +209,7 @@ impl Connection {
                 }
                 self.beat(now, out);
             }
-            State::Closing(_) | State::Asked(_) if self.mark <= now => self.end(ABNORMAL, Ending::CloseTimeout),
+            State::Closing(_) | State::Asked(_) if self.mark <= now => self.end(self.code_so_far(), Ending::CloseTimeout),
             _ => {}
         }
     }
@@ -217,7 +217,7 @@ impl Connection {
     /// Says that the peer's side of the transport ended: nothing more will be read.
     pub fn handle_eof(&mut self, _now: Instant) {
         if !self.is_ended() {
-            self.end(ABNORMAL, Ending::Eof);
+            self.end(self.code_so_far(), Ending::Eof);
         }
     }
 
@@ -234,6 +234,14 @@ impl Connection {
     /// The settings that this connection shares.
     pub fn config(&self) -> &Arc<Config> {
         &self.config
+    }
+
+    /// The code to report where no more frames come: the peer's Close frame may wait for the application's answer.
+    fn code_so_far(&self) -> u16 {
+        match self.state {
+            State::Asked(code) => code,
+            _ => ABNORMAL,
+        }
     }
 
     fn beat(&mut self, now: Instant, out: &mut Output) {
@@ -258,11 +266,10 @@ impl Connection {
 
     /// The round trip of the heartbeat's ping that `payload` answers. Each is measured once.
     pub(super) fn round_trip(&mut self, payload: &[u8], now: Instant) -> Option<core::time::Duration> {
-        let probed = self.heartbeat.as_ref().and_then(Heartbeat::probed)?;
         if payload != self.ping.to_be_bytes() {
             return None;
         }
-        self.ping = self.ping.wrapping_add(1);
+        let probed = self.heartbeat.as_mut().and_then(Heartbeat::answered)?;
         Some(now.saturating_duration_since(probed))
     }
 

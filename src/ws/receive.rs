@@ -243,8 +243,8 @@ impl Connection {
                 if let Some(len) = here {
                     return Ok(Some(Found::ControlHere { opcode, len, key }));
                 }
+                // Collected in a buffer of its own: one from the pool may be as large as the largest message.
                 let open = self.open.get_or_insert_default();
-                open.control = input.take_buffer();
                 open.frame = Some(Frame { opcode, fin, key, remaining: payload });
                 return Ok(None);
             }
