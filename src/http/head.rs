@@ -643,8 +643,8 @@ impl<'b> Known<'b> {
     }
 }
 
-/// Fills the table, and refuses bare line feeds: `httparse` lets them end a line, so the two bytes before each name and at
-/// the end of the head are looked at.
+/// Fills the table, and refuses bare line feeds: `httparse` lets them end a line, so what stands before the one that
+/// each name follows, and the end of the head, are looked at.
 #[inline]
 fn tabulate<'b>(
     fields: &mut Fields,
@@ -661,7 +661,8 @@ fn tabulate<'b>(
     for (field, header) in fields.table.iter_mut().zip(headers) {
         let name = header.name.as_bytes();
         let at = name.as_ptr() as usize - base;
-        crlf &= bytes.get(at.wrapping_sub(2)..at) == Some(b"\r\n");
+        // A name follows a line feed always; only what stands before that is in question.
+        crlf &= bytes.get(at.wrapping_sub(2)) == Some(&b'\r');
         *field = Field {
             name: at as u16,
             name_len: name.len() as u16,
