@@ -437,7 +437,8 @@ fn odd_status_lines_are_refused() {
     assert_eq!(response(b"HTTP/1.1 200 OK\r\nx : y\r\n\r\n", 1).0, Err(HeadError::HeaderName));
     assert_eq!(response(b"HTTP/1.1 200 OK\r\nx: y\r\n z\r\n\r\n", 1).0, Err(HeadError::HeaderName));
     assert_eq!(response(b"HTTP/1.1 200 OK\nx: y\r\n\r\n", 1).0, Err(HeadError::LineEnd));
-    assert_eq!(response(b"SSH-2.0-x\r\n", 99).0, Ok(None));
+    assert_eq!(response(b"SSH-2.0-x", 1).0, Err(HeadError::StatusLine));
+    assert_eq!(response(b"SSH-2.0-x", 99).0, Err(HeadError::StatusLine));
 }
 
 #[test]
