@@ -14,6 +14,7 @@ use core::fmt;
 /// The bytes are lent mutably because WebSocket payloads are unmasked where they lie.
 pub struct Input<'b> {
     rest: &'b mut [u8],
+    len: usize,
     lent: Lent,
     buffers: Option<&'b mut Buffers>,
 }
@@ -29,13 +30,13 @@ impl<'b> Input<'b> {
     /// A cursor at the start of `bytes`. Buffers for messages that span reads come from the allocator.
     #[inline]
     pub fn new(bytes: &'b mut [u8]) -> Self {
-        Self { rest: bytes, lent: Lent::Nothing, buffers: None }
+        Self { len: bytes.len(), rest: bytes, lent: Lent::Nothing, buffers: None }
     }
 
     /// As [`new`](Self::new), with assembly buffers taken from and given back to `buffers` (one per thread).
     #[inline]
     pub fn with_buffers(bytes: &'b mut [u8], buffers: &'b mut Buffers) -> Self {
-        Self { rest: bytes, lent: Lent::Nothing, buffers: Some(buffers) }
+        Self { len: bytes.len(), rest: bytes, lent: Lent::Nothing, buffers: Some(buffers) }
     }
 
     /// What no parser has taken yet. A caller that stops early feeds these bytes first the next time.
@@ -48,6 +49,12 @@ impl<'b> Input<'b> {
     #[inline(always)]
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
+    }
+
+    /// How many bytes were taken so far.
+    #[inline]
+    pub fn taken(&self) -> usize {
+        self.len - self.rest.len()
     }
 
     /// Takes the next `n` bytes, or all that are left where there are fewer.
@@ -138,7 +145,7 @@ impl Drop for Input<'_> {
 
 impl fmt::Debug for Input<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Input").field("left", &self.rest.len()).finish()
+        f.debug_struct("Input").field("taken", &self.taken()).field("left", &self.rest.len()).finish()
     }
 }
 
@@ -208,6 +215,7 @@ mod tests {
         assert_eq!(input.take(2), b"ab");
         input.skip(1);
         assert_eq!(input.rest(), b"def");
+        assert_eq!(input.taken(), 3);
         assert_eq!(input.take(usize::MAX), b"def");
         assert!(input.is_empty());
         assert_eq!(input.take(1), b"");
