@@ -3,6 +3,7 @@
 use super::key::{ACCEPT_LEN, KEY_LEN, accept_value};
 use super::list::{self, Lines};
 use super::{Extensions, Upgrade};
+use crate::http::field::{self, FRAMING_FIELDS, FieldError, Fill};
 use crate::output::{Full, Output};
 use core::fmt;
 
@@ -59,13 +60,9 @@ pub enum AnswerError {
     ExtensionNotOffered,
     /// The value for `Sec-WebSocket-Extensions` is no list of extensions.
     ExtensionsMalformed,
-    /// A header name is not a token.
-    HeaderName,
-    /// A header value holds CR, LF, NUL or another control character, or begins or ends with white space.
-    HeaderValue,
-    /// A header is the engine's to set: `Connection`, `Upgrade`, `Sec-WebSocket-*`, `Content-Length`, `Content-Type`,
-    /// `Transfer-Encoding`.
-    HeaderReserved,
+    /// A header line is malformed, or not the application's to set: what delimits messages and connections, `Upgrade`, and
+    /// `Sec-WebSocket-*`.
+    Field(FieldError),
     /// The output has no room.
     Full(Full),
 }
@@ -76,15 +73,19 @@ impl fmt::Display for AnswerError {
             Self::ProtocolNotOffered => "the client did not offer this subprotocol",
             Self::ExtensionNotOffered => "the client did not offer this extension",
             Self::ExtensionsMalformed => "malformed list of extensions",
-            Self::HeaderName => "a header name is not a token",
-            Self::HeaderValue => "a header value holds a control character or has white space around it",
-            Self::HeaderReserved => "a header of the handshake or of message framing is not the application's to set",
+            Self::Field(error) => return error.fmt(f),
             Self::Full(full) => return full.fmt(f),
         })
     }
 }
 
 impl core::error::Error for AnswerError {}
+
+impl From<FieldError> for AnswerError {
+    fn from(error: FieldError) -> Self {
+        Self::Field(error)
+    }
+}
 
 impl From<Full> for AnswerError {
     fn from(full: Full) -> Self {
@@ -146,17 +147,13 @@ impl<'a> Accepted<'a> {
         Ok(())
     }
 
-    fn write_choices(&self, mut space: &mut [u8]) {
-        let mut put = |part: &[u8]| {
-            if let Some((now, later)) = core::mem::take(&mut space).split_at_mut_checked(part.len()) {
-                now.copy_from_slice(part);
-                space = later;
-            }
-        };
-        for (name, value) in self.choices() {
-            [name, ": ", value, "\r\n"].into_iter().for_each(|part| put(part.as_bytes()));
+    fn write_choices(&self, space: &mut [u8]) {
+        let mut space = Fill::new(space);
+        for choice in self.choices() {
+            space.put_fields(&[choice]);
         }
-        put(b"\r\n");
+        space.put(b"\r\n");
+        debug_assert_eq!(space.left(), 0);
     }
 
     fn choices(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
@@ -168,29 +165,15 @@ impl<'a> Accepted<'a> {
 
 /// Whether header lines are well-formed (RFC 9110 section 5.5) and the application's to set.
 pub(super) fn check_headers(headers: &[(&str, &str)]) -> Result<(), AnswerError> {
-    for (name, value) in headers {
-        if !list::is_token(name.as_bytes()) {
-            return Err(AnswerError::HeaderName);
-        }
-        if !is_field_value(value.as_bytes()) {
-            return Err(AnswerError::HeaderValue);
-        }
-        if is_reserved(name.as_bytes()) {
-            return Err(AnswerError::HeaderReserved);
-        }
+    field::check(headers, &FRAMING_FIELDS)?;
+    if headers.iter().any(|(name, _)| is_handshake_field(name)) {
+        return Err(FieldError::Reserved.into());
     }
     Ok(())
 }
 
-/// Whether `value` can stand in a header line: no control character but the tab, no white space around it.
-pub(crate) fn is_field_value(value: &[u8]) -> bool {
-    list::trim(value).len() == value.len() && value.iter().all(|&byte| byte == b'\t' || !byte.is_ascii_control())
-}
-
-/// Whether the handshake or the message framing sets this header.
-pub(crate) fn is_reserved(name: &[u8]) -> bool {
-    const ENGINE: [&[u8]; 5] = [b"connection", b"upgrade", b"content-length", b"content-type", b"transfer-encoding"];
+/// Whether the opening handshake itself sets this header, on either side.
+pub(crate) fn is_handshake_field(name: &str) -> bool {
     const PREFIX: &[u8] = b"sec-websocket-";
-    ENGINE.iter().any(|ours| name.eq_ignore_ascii_case(ours))
-        || name.get(..PREFIX.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(PREFIX))
+    name.as_bytes().get(..PREFIX.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(PREFIX))
 }

@@ -3,6 +3,7 @@
 //! Several header lines of one name are one list. Lines are kept as they lie in the head: nothing is copied, nothing is
 //! allocated, and each byte is looked at twice at most, once to check the grammar and once by whoever reads the elements.
 
+use crate::http::field::is_token as is_tchar;
 use core::fmt;
 
 /// Header lines of one list-valued name that are taken; browsers send one. RFC 6455 allows several and sets no bound.
@@ -50,32 +51,10 @@ pub(crate) fn is<const N: usize>(text: &[u8], lower: &[u8; N]) -> bool {
     differ == 0
 }
 
-/// Whether a byte may stand in a token (RFC 9110 section 5.6.2).
-#[inline]
-pub(crate) const fn is_tchar(byte: u8) -> bool {
-    TCHAR[byte as usize]
-}
-
 /// Whether `bytes` are a token: one or more token characters.
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&byte| is_tchar(byte))
 }
-
-const TCHAR: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 128 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric();
-        byte += 1;
-    }
-    let others = b"!#$%&'*+-.^_`|~";
-    let mut at = 0;
-    while at < others.len() {
-        table[others[at] as usize] = true;
-        at += 1;
-    }
-    table
-};
 
 /// `bytes` without the spaces and tabs around them.
 #[inline]
@@ -391,14 +370,6 @@ mod tests {
         let mut lines = Lines::default();
         all.iter().for_each(|line| lines.push(line));
         lines
-    }
-
-    #[test]
-    fn token_characters_are_those_of_rfc_9110() {
-        for byte in 0..=255u8 {
-            let naive = byte.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]{}".contains(&byte);
-            assert_eq!(is_tchar(byte), naive, "{byte:#x}");
-        }
     }
 
     #[test]

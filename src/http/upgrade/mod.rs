@@ -5,8 +5,9 @@
 //! (status and header lines) for servers that write their own.
 //!
 //! ```
-//! use tautline::http::upgrade::{Answer, Upgrade, UpgradeConfig, Version};
 //! use tautline::Output;
+//! use tautline::http::Version;
+//! use tautline::http::upgrade::{Answer, Upgrade, UpgradeConfig};
 //!
 //! let head: [(&str, &[u8]); 6] = [
 //!     ("Host", b"example.com"),
@@ -41,16 +42,10 @@ pub use rejection::Rejection;
 pub(crate) use key::parse_key;
 pub(crate) use list::{Lines, has_token, is, is_extension_list, is_token_list, trim};
 
+use crate::http::head::{RequestHead, Version};
 use crate::http::origin::OriginPolicy;
 use crate::http::url::Scheme;
 use core::fmt;
-
-/// TEMPORARY until the head lands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
-    Http10,
-    Http11,
-}
 
 /// What an upgrade has to satisfy beyond RFC 6455. Shared by all connections of a listener.
 #[derive(Clone, Debug, Default)]
@@ -95,6 +90,12 @@ impl<'h> Upgrade<'h> {
             fields.take(name.as_ref(), value);
         }
         fields.check(config, method, version)
+    }
+
+    /// As [`check`](Self::check), of a head that this crate read.
+    #[inline]
+    pub fn check_head(config: &UpgradeConfig, head: &'h RequestHead<'_>) -> Result<Self, Rejection> {
+        Self::check(config, head.method(), head.version(), head.headers().raw())
     }
 
     /// The subprotocols the client offers, in its order of preference, over all its header lines.
