@@ -53,28 +53,40 @@ pub(crate) fn is<const N: usize>(text: &[u8], lower: &[u8; N]) -> bool {
 
 /// Whether `bytes` are a token: one or more token characters.
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
+    examined(bytes.len());
     !bytes.is_empty() && bytes.iter().all(|&byte| is_tchar(byte))
 }
 
 /// `bytes` without the spaces and tabs around them.
 #[inline]
-pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] = bytes {
-        bytes = rest;
+pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
+    let mut trimmed = bytes;
+    while let [b' ' | b'\t', rest @ ..] = trimmed {
+        trimmed = rest;
     }
-    while let [rest @ .., b' ' | b'\t'] = bytes {
-        bytes = rest;
+    while let [rest @ .., b' ' | b'\t'] = trimmed {
+        trimmed = rest;
     }
-    bytes
+    examined(bytes.len() - trimmed.len() + 2);
+    trimmed
+}
+
+/// Counts the bytes looked at, so that a test can hold the cost to be linear.
+#[inline(always)]
+fn examined(_bytes: usize) {
+    #[cfg(all(test, feature = "std"))]
+    tests::EXAMINED.with(|examined| examined.set(examined.get() + _bytes));
 }
 
 /// Whether the list in `line` has `token` among its elements, in any case. Linear.
 pub(crate) fn has_token(line: &[u8], token: &[u8]) -> bool {
+    examined(line.len());
     line.split(|&byte| byte == b',').any(|element| trim(element).eq_ignore_ascii_case(token))
 }
 
 /// Whether `line` is a list of tokens. Empty elements are passed over, as RFC 9110 section 5.6.1.2 asks of a recipient.
 pub(crate) fn is_token_list(line: &[u8]) -> bool {
+    examined(line.len());
     line.split(|&byte| byte == b',').map(trim).all(|element| element.is_empty() || is_token(element))
 }
 
@@ -102,6 +114,7 @@ impl<'h> Iterator for Tokens<'h> {
                 self.line += 1;
             }
             let end = self.rest.iter().position(|&byte| byte == b',').unwrap_or(self.rest.len());
+            examined(end + 1);
             let element = trim(&self.rest[..end]);
             self.rest = self.rest.get(end + 1..).unwrap_or_default();
             // Only tokens come through, whatever the lines hold; a token is ASCII.
@@ -334,6 +347,7 @@ fn param(line: &[u8]) -> Result<Option<(Param<'_>, &[u8])>, Malformed> {
 fn quoted(bytes: &[u8]) -> Option<(Value<'_>, &[u8])> {
     let mut at = 0;
     loop {
+        examined(1);
         match *bytes.get(at)? {
             b'"' if at > 0 => return Some((Value { raw: &bytes[..at] }, &bytes[at + 1..])),
             b'\\' if is_tchar(*bytes.get(at + 1)?) => at += 2,
@@ -346,17 +360,20 @@ fn quoted(bytes: &[u8]) -> Option<(Value<'_>, &[u8])> {
 /// The token that `bytes` begin with, and what follows it.
 fn token(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let end = bytes.iter().position(|&byte| !is_tchar(byte)).unwrap_or(bytes.len());
+    examined(end + 1);
     let (token, rest) = bytes.split_at(end);
     // A token is ASCII.
     let token = core::str::from_utf8(token).ok().filter(|token| !token.is_empty())?;
     Some((token, rest))
 }
 
-fn skip_space(mut bytes: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] = bytes {
-        bytes = rest;
+fn skip_space(bytes: &[u8]) -> &[u8] {
+    let mut skipped = bytes;
+    while let [b' ' | b'\t', rest @ ..] = skipped {
+        skipped = rest;
     }
-    bytes
+    examined(bytes.len() - skipped.len() + 1);
+    skipped
 }
 
 #[cfg(test)]
@@ -365,6 +382,52 @@ mod tests {
     use alloc::format;
     use alloc::string::{String, ToString};
     use alloc::vec::Vec;
+
+    #[cfg(feature = "std")]
+    std::thread_local! {
+        pub(super) static EXAMINED: core::cell::Cell<usize> = const { core::cell::Cell::new(0) };
+    }
+
+    #[cfg(feature = "std")]
+    #[test]
+    fn h11_lists_of_any_shape_are_read_in_linear_time() {
+        let spaces = " ".repeat(7000);
+        let shapes = [
+            spaces.clone(),
+            format!("a{spaces}"),
+            format!("a,{spaces},b"),
+            format!("a;{spaces}b=c"),
+            format!("a;b={spaces}c"),
+            format!("a{spaces};b{spaces},c"),
+            format!("a;b=\"{spaces}\""),
+            ",".repeat(7000),
+            " ,".repeat(3500),
+            "a,".repeat(3500),
+            "a;".repeat(3500),
+            "a;b ".repeat(1750),
+            "a;b=c,".repeat(1200),
+            format!("a{}", ";b=\"\\c\"".repeat(1000)),
+            "a".repeat(7000),
+        ];
+        for shape in shapes {
+            let lines = lines(&[shape.as_bytes()]);
+            EXAMINED.set(0);
+            has_token(shape.as_bytes(), b"upgrade");
+            lines.all(is_token_list);
+            lines.all(is_extension_list);
+            let tokens = Tokens::new(lines).map(str::len).sum::<usize>();
+            let params = Extensions::new(lines).map(|extension| extension.params().count()).sum::<usize>();
+            assert!(tokens + params <= shape.len());
+            // Five readings, each of which looks at a byte four times at most.
+            assert!(
+                EXAMINED.get() <= 20 * shape.len(),
+                "{} for {} bytes of {:.20}",
+                EXAMINED.get(),
+                shape.len(),
+                shape
+            );
+        }
+    }
 
     fn lines<'h>(all: &[&'h [u8]]) -> Lines<'h> {
         let mut lines = Lines::default();

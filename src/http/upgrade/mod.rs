@@ -39,8 +39,9 @@ pub use key::{ACCEPT_LEN, KEY_LEN, accept_value, key_value};
 pub use list::{Extension, Extensions, Param, Params, Tokens, Value};
 pub use rejection::Rejection;
 
+pub(crate) use answer::is_handshake_field;
 pub(crate) use key::parse_key;
-pub(crate) use list::{Lines, has_token, is, is_extension_list, is_token_list, trim};
+pub(crate) use list::{Lines, has_token, is, is_extension_list, is_token, is_token_list, trim};
 
 use crate::http::head::{RequestHead, Version};
 use crate::http::origin::OriginPolicy;

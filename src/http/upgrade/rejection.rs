@@ -3,7 +3,8 @@
 use super::answer::{AnswerError, check_headers};
 use crate::http::origin::OriginRefusal;
 use crate::output::Output;
-use alloc::vec::Vec;
+use alloc::format;
+use alloc::string::String;
 use core::fmt;
 
 /// Why a request cannot become a WebSocket. It knows the answer the client is owed.
@@ -100,10 +101,10 @@ impl Rejection {
         }
     }
 
-    /// Writes the whole answer. It fits even where `out` is full, if it is the connection's last.
+    /// Writes the whole answer, [`text`](Self::text) as its body (none for [`Method`](Self::Method)). It fits even where `out` is full, if it is the connection's last.
     pub fn write(self, out: &mut Output) {
         // Below `LAST_ANSWER` by far, so the room beyond the limit takes it.
-        let pushed = out.push_last(&self.encode(&[]));
+        let pushed = out.push_last(self.encode(&[]).as_bytes());
         debug_assert!(pushed.is_ok());
     }
 
@@ -114,27 +115,29 @@ impl Rejection {
     /// [`LAST_ANSWER`](crate::output::LAST_ANSWER) bytes and `out` is full.
     pub fn write_with(self, headers: &[(&str, &str)], out: &mut Output) -> Result<(), AnswerError> {
         check_headers(headers)?;
-        out.push_last(&self.encode(headers)).map_err(AnswerError::Full)
+        out.push_last(self.encode(headers).as_bytes()).map_err(AnswerError::Full)
     }
 
     #[cold]
-    fn encode(self, headers: &[(&str, &str)]) -> Vec<u8> {
-        let (status, text) = (self.status(), self.text());
-        // Three digits each; the texts are shorter than 1,000 bytes.
-        let digits = |number: usize| [number / 100 % 10, number / 10 % 10, number % 10].map(|digit| b'0' + digit as u8);
-        let mut answer = Vec::with_capacity(512);
-        let mut push = |parts: &[&[u8]]| parts.iter().for_each(|part| answer.extend_from_slice(part));
-        push(&[b"HTTP/1.1 ", &digits(status.into()), b" ", self.reason().as_bytes(), b"\r\n"]);
-        let mut line = |name: &str, value: &str| push(&[name.as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
-        self.headers().for_each(|(name, value)| line(name, value));
-        headers.iter().for_each(|(name, value)| line(name, value));
-        push(&[
-            b"Content-Type: text/plain\r\nContent-Length: ",
-            &digits(text.len() + 1),
-            b"\r\n\r\n",
-            text.as_bytes(),
-            b"\n",
-        ]);
+    fn encode(self, headers: &[(&str, &str)]) -> String {
+        let mut answer = format!("HTTP/1.1 {} {}\r\n", self.status(), self.reason());
+        for (name, value) in self.headers() {
+            answer.extend([name, ": ", value, "\r\n"]);
+        }
+        for (name, value) in headers {
+            answer.extend([name, ": ", value, "\r\n"]);
+        }
+        match self {
+            // The method may have been HEAD: no body may follow then.
+            Self::Method => answer.push_str("Content-Length: 0\r\n\r\n"),
+            _ => {
+                let text = self.text();
+                answer.push_str(&format!(
+                    "Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{text}\n",
+                    text.len() + 1
+                ));
+            }
+        }
         answer
     }
 }
