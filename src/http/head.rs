@@ -717,7 +717,7 @@ fn check_host(known: &Known<'_>, version: Version) -> Result<(), HeadError> {
 
 /// `uri-host [ ":" port ]`, as far as the characters go: a name, an IPv4 address or a bracketed literal. Also empty, which is what
 /// a target without authority asks for (RFC 9110 section 7.2).
-fn is_host(host: &[u8]) -> bool {
+pub(crate) fn is_host(host: &[u8]) -> bool {
     /// unreserved, sub-delims and percent-encoding (RFC 3986 section 3.2.2), without the comma: no host has one, and a joined
     /// list of two Host fields does.
     const REG_NAME: [bool; 256] = {
