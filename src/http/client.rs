@@ -253,8 +253,7 @@ impl Client {
             Phase::Idle | Phase::Waiting => self.end(Closed::PeerClosed),
             Phase::Body if self.body.handle_eof().is_ok() => {
                 self.last = Last::Yes;
-                // The end is due as soon as it is asked for, and nothing else will come.
-                self.deadline = Some(Instant::ORIGIN);
+                self.deadline = None;
             }
             _ => self.end(Closed::Truncated),
         }

@@ -390,7 +390,7 @@ mod tests {
     #[test]
     fn a_refusal_fits_a_full_output_and_drops_its_text_before_its_fields() {
         let mut out = Output::with_limit(0);
-        let long = "x".repeat(1900);
+        let long = "x".repeat(1990);
         refuse(400, &[("connection", "close"), ("x", &long)], &"cause", &mut out);
         let answer = written(&out);
         assert!(answer.starts_with(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\nx: xxx"));
