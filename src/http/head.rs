@@ -269,7 +269,13 @@ pub struct RequestHead<'i> {
 impl<'i> RequestHead<'i> {
     /// The method, case-sensitive (RFC 9110 section 9.1).
     pub fn method(&self) -> &'i str {
-        text(self.bytes.get(..self.parts.method_len.into()).unwrap_or_default())
+        text(self.method_bytes())
+    }
+
+    /// The method as bytes, which saves looking at it once more.
+    #[inline]
+    pub(crate) fn method_bytes(&self) -> &'i [u8] {
+        self.bytes.get(..self.parts.method_len.into()).unwrap_or_default()
     }
 
     /// The request target as sent: printable ASCII without spaces.

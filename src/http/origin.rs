@@ -39,7 +39,8 @@ impl OriginPolicy {
     /// Whether the page of `origin` may talk to the server that it called `host`, over a listener that speaks `scheme`.
     ///
     /// Two origins are the same if scheme, host and port are; scheme and host are compared in any case, and the default port
-    /// may be written out or not. Everything else is compared byte for byte. O(origins listed). Allocates nothing.
+    /// may be written out or not. Everything else is compared byte for byte; white space around both is no part of them.
+    /// O(origins listed). Allocates nothing.
     ///
     /// # Errors
     /// The refusal to answer with.
@@ -67,7 +68,7 @@ fn is_spelled_alike(scheme: Scheme, origin: &[u8], host: &[u8]) -> bool {
 /// Whether `origin` means the host and port that `host` means, however they are written.
 #[cold]
 fn is_same(scheme: Scheme, origin: &[u8], host: &[u8]) -> bool {
-    Parts::parse(origin).is_some_and(|page| page.is_at(scheme, host))
+    Parts::parse(trim(origin)).is_some_and(|page| page.is_at(scheme, host))
 }
 
 /// Why an origin may not connect.
@@ -153,7 +154,7 @@ impl Origin {
     /// Whether an Origin header says this.
     #[inline]
     pub(crate) fn matches(&self, header: &[u8]) -> bool {
-        header == self.0.as_bytes() || self.matches_parts(header)
+        header == self.0.as_bytes() || self.matches_parts(trim(header))
     }
 
     /// As `matches`, for headers that are not written as browsers do.

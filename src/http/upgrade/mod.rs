@@ -76,13 +76,14 @@ impl<'h> Upgrade<'h> {
     /// Checks a request's head against RFC 6455 section 4.2.1 and the origin policy. One pass over the header lines, each
     /// looked at a bounded number of times; allocates nothing.
     ///
-    /// Names may come in any case; values with or without the white space around them.
+    /// Method and names may be text or bytes; names may come in any case, values with or without the white space around them.
     ///
     /// # Errors
     /// The first rule broken, in the order of the rules below: the answer to send.
     #[inline]
-    pub fn check<N, I>(config: &UpgradeConfig, method: &str, version: Version, headers: I) -> Result<Self, Rejection>
+    pub fn check<M, N, I>(config: &UpgradeConfig, method: M, version: Version, headers: I) -> Result<Self, Rejection>
     where
+        M: AsRef<[u8]>,
         N: AsRef<[u8]>,
         I: IntoIterator<Item = (N, &'h [u8])>,
     {
@@ -90,13 +91,13 @@ impl<'h> Upgrade<'h> {
         for (name, value) in headers {
             fields.take(name.as_ref(), value);
         }
-        fields.check(config, method, version)
+        fields.check(config, method.as_ref(), version)
     }
 
     /// As [`check`](Self::check), of a head that this crate read.
     #[inline]
     pub fn check_head(config: &UpgradeConfig, head: &'h RequestHead<'_>) -> Result<Self, Rejection> {
-        Self::check(config, head.method(), head.version(), head.headers().raw())
+        Self::check(config, head.method_bytes(), head.version(), head.headers().raw())
     }
 
     /// The subprotocols the client offers, in its order of preference, over all its header lines.
@@ -167,7 +168,7 @@ impl<'h> Once<'h> {
 
 impl<'h> Fields<'h> {
     /// Sorts one header line in. The length of the name decides first: nearly all other lines end there.
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, name: &[u8], value: &'h [u8]) {
         match name.len() {
             4 if is(name, b"host") => self.host.take(value),
@@ -186,9 +187,9 @@ impl<'h> Fields<'h> {
 
     /// All rules in one place, in the order in which they are reported.
     #[inline]
-    fn check(self, config: &UpgradeConfig, method: &str, version: Version) -> Result<Upgrade<'h>, Rejection> {
+    fn check(self, config: &UpgradeConfig, method: &[u8], version: Version) -> Result<Upgrade<'h>, Rejection> {
         // "The method of the request MUST be GET" (4.1, item 2).
-        if method != "GET" {
+        if method != b"GET" {
             return Err(Rejection::Method);
         }
         // "An HTTP/1.1 or higher GET request" (4.2.1, item 1); RFC 9110 section 7.8 ignores Upgrade in HTTP/1.0.
@@ -211,13 +212,13 @@ impl<'h> Fields<'h> {
         }
         // "A |Sec-WebSocket-Version| header field, with a value of 13" (4.2.1, item 6); 4.4: "abort ... (such as 426
         // Upgrade Required) and a |Sec-WebSocket-Version| header field". It "MUST NOT appear more than once" (11.3.5).
-        if self.version.count != 1 || trim(self.version.value) != b"13" {
+        if self.version.count != 1 || (self.version.value != b"13" && trim(self.version.value) != b"13") {
             return Err(Rejection::Version);
         }
         // "A |Sec-WebSocket-Key| header field with a base64-encoded value that, when decoded, is 16 bytes in length"
         // (4.2.1, item 5). It "MUST NOT appear more than once in an HTTP request" (11.3.1).
         let key = match self.key.count {
-            1 => parse_key(trim(self.key.value)).ok_or(Rejection::KeyMalformed)?,
+            1 => parse_key(self.key.value).ok_or(Rejection::KeyMalformed)?,
             0 => return Err(Rejection::KeyMissing),
             _ => return Err(Rejection::KeyRepeated),
         };
@@ -229,7 +230,7 @@ impl<'h> Fields<'h> {
         // 403 Forbidden)" (4.2.2, item 4). RFC 6454 section 7.3: never more than one Origin.
         match self.origin.count {
             0 => {}
-            1 => config.origins.check(config.scheme, trim(self.origin.value), trim(self.host.value))?,
+            1 => config.origins.check(config.scheme, self.origin.value, self.host.value)?,
             _ => return Err(Rejection::OriginRepeated),
         }
         // "Any violations of the ABNF grammar specified for the components of the handshake ... MUST stop" (4.2.1).
