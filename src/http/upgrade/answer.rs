@@ -22,10 +22,16 @@ impl Answer<'_> {
     /// Whether this may answer `upgrade`.
     #[inline]
     pub(super) fn check(&self, upgrade: &Upgrade<'_>) -> Result<(), AnswerError> {
-        if self.protocol.is_none() && self.extensions.is_none() && self.headers.is_empty() {
+        if self.is_plain() {
             return Ok(());
         }
         self.check_choices(upgrade)
+    }
+
+    /// Whether there is nothing in it.
+    #[inline]
+    fn is_plain(&self) -> bool {
+        self.protocol.is_none() && self.extensions.is_none() && self.headers.is_empty()
     }
 
     fn check_choices(&self, upgrade: &Upgrade<'_>) -> Result<(), AnswerError> {
@@ -134,7 +140,11 @@ impl<'a> Accepted<'a> {
     /// [`Full`]: nothing was written.
     #[inline]
     pub fn write(&self, out: &mut Output) -> Result<(), Full> {
-        let choices: usize = self.choices().map(|(name, value)| name.len() + value.len() + 4).sum();
+        let choices = if self.answer.is_plain() {
+            0
+        } else {
+            self.choices().map(|(name, value)| name.len() + value.len() + 4).sum()
+        };
         let space = out.space(PLAIN.len() + choices)?;
         // The template is as long as the space without choices, and its last line end comes behind the choices.
         if let Some(plain) = space.first_chunk_mut() {

@@ -38,19 +38,6 @@ impl<'h> Lines<'h> {
     }
 }
 
-/// Whether `text` is `lower` (a literal in lower case) in any case. With the length known, the comparison is a few words
-/// wide and has no loop.
-#[inline(always)]
-pub(crate) fn is<const N: usize>(text: &[u8], lower: &[u8; N]) -> bool {
-    let Ok(text) = <&[u8; N]>::try_from(text) else { return false };
-    let mut differ = 0;
-    for (byte, lower) in text.iter().zip(lower) {
-        let fold = if lower.is_ascii_lowercase() { 0x20 } else { 0 };
-        differ |= (byte | fold) ^ lower;
-    }
-    differ == 0
-}
-
 /// Whether `bytes` are a token: one or more token characters.
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
     examined(bytes.len());

@@ -41,8 +41,9 @@ pub use rejection::Rejection;
 
 pub(crate) use answer::is_handshake_field;
 pub(crate) use key::parse_key;
-pub(crate) use list::{Lines, has_token, is, is_extension_list, is_token, is_token_list, trim};
+pub(crate) use list::{Lines, has_token, is_extension_list, is_token, is_token_list, trim};
 
+use crate::http::field::is;
 use crate::http::head::{RequestHead, Version};
 use crate::http::origin::OriginPolicy;
 use crate::http::url::Scheme;
@@ -186,7 +187,7 @@ impl<'h> Fields<'h> {
     }
 
     /// All rules in one place, in the order in which they are reported.
-    #[inline]
+    #[inline(always)]
     fn check(self, config: &UpgradeConfig, method: &[u8], version: Version) -> Result<Upgrade<'h>, Rejection> {
         // "The method of the request MUST be GET" (4.1, item 2).
         if method != b"GET" {
