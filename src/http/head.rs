@@ -447,6 +447,13 @@ impl<'h> Headers<'h> {
         self.fields.iter().map(move |field| (field.name(bytes), field.value(bytes)))
     }
 
+    /// As [`raw`](Self::raw), with each value looked up only when it is asked for.
+    #[inline(always)]
+    pub(crate) fn lazy(&self) -> impl Iterator<Item = (&'h [u8], impl FnOnce() -> &'h [u8] + use<'h>)> + use<'h> {
+        let bytes = self.bytes;
+        self.fields.iter().map(move |field| (field.name(bytes), move || field.value(bytes)))
+    }
+
     /// The value of the first field called `name`. O(fields).
     pub fn get(&self, name: &str) -> Option<&'h [u8]> {
         self.fields.iter().find(|field| field.is(self.bytes, name)).map(|field| field.value(self.bytes))

@@ -90,7 +90,7 @@ impl<'h> Upgrade<'h> {
     {
         let mut fields = Fields::default();
         for (name, value) in headers {
-            fields.take(name.as_ref(), value);
+            fields.take(name.as_ref(), || value);
         }
         fields.check(config, method.as_ref(), version)
     }
@@ -98,7 +98,11 @@ impl<'h> Upgrade<'h> {
     /// As [`check`](Self::check), of a head that this crate read.
     #[inline]
     pub fn check_head(config: &UpgradeConfig, head: &'h RequestHead<'_>) -> Result<Self, Rejection> {
-        Self::check(config, head.method_bytes(), head.version(), head.headers().raw())
+        let mut fields = Fields::default();
+        for (name, value) in head.headers().lazy() {
+            fields.take(name, value);
+        }
+        fields.check(config, head.method_bytes(), head.version())
     }
 
     /// The subprotocols the client offers, in its order of preference, over all its header lines.
@@ -170,18 +174,18 @@ impl<'h> Once<'h> {
 impl<'h> Fields<'h> {
     /// Sorts one header line in. The length of the name decides first: nearly all other lines end there.
     #[inline(always)]
-    fn take(&mut self, name: &[u8], value: &'h [u8]) {
+    fn take(&mut self, name: &[u8], value: impl FnOnce() -> &'h [u8]) {
         match name.len() {
-            4 if is(name, b"host") => self.host.take(value),
-            6 if is(name, b"origin") => self.origin.take(value),
-            7 if is(name, b"upgrade") => self.upgrade |= is(value, b"websocket") || has_token(value, b"websocket"),
-            10 if is(name, b"connection") => self.connection |= is(value, b"upgrade") || has_token(value, b"upgrade"),
-            14 if is(name, b"content-length") => self.body |= trim(value) != b"0",
-            17 if is(name, b"sec-websocket-key") => self.key.take(value),
+            4 if is(name, b"host") => self.host.take(value()),
+            6 if is(name, b"origin") => self.origin.take(value()),
+            7 if is(name, b"upgrade") => self.upgrade |= names(value(), b"websocket"),
+            10 if is(name, b"connection") => self.connection |= names(value(), b"upgrade"),
+            14 if is(name, b"content-length") => self.body |= trim(value()) != b"0",
+            17 if is(name, b"sec-websocket-key") => self.key.take(value()),
             17 if is(name, b"transfer-encoding") => self.body = true,
-            21 if is(name, b"sec-websocket-version") => self.version.take(value),
-            22 if is(name, b"sec-websocket-protocol") => self.protocols.push(value),
-            24 if is(name, b"sec-websocket-extensions") => self.extensions.push(value),
+            21 if is(name, b"sec-websocket-version") => self.version.take(value()),
+            22 if is(name, b"sec-websocket-protocol") => self.protocols.push(value()),
+            24 if is(name, b"sec-websocket-extensions") => self.extensions.push(value()),
             _ => {}
         }
     }
@@ -243,4 +247,10 @@ impl<'h> Fields<'h> {
         }
         Ok(Upgrade { key, protocols: self.protocols, extensions: self.extensions })
     }
+}
+
+/// Whether a list of tokens has `token` among them, which nearly always is all there is.
+#[inline(always)]
+fn names<const N: usize>(list: &[u8], token: &[u8; N]) -> bool {
+    is(list, token) || has_token(list, token)
 }
