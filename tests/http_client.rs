@@ -63,12 +63,6 @@ impl Line {
         panic!("a bounded number of events for bounded bytes");
     }
 
-    fn sent(&mut self) -> String {
-        let sent: Vec<u8> = self.out.chunks().flatten().copied().collect();
-        self.out.clear();
-        String::from_utf8(sent).unwrap()
-    }
-
     fn tick(&mut self, now: u64) {
         self.client.handle_timeout(at(now), &mut self.out);
         assert!(self.client.poll_timeout().is_none_or(|deadline| deadline > at(now)));

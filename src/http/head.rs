@@ -181,8 +181,8 @@ impl RequestReader {
         // The fast path: a valid head lies whole in the input. Anything else, errors included, is judged line by line
         // below, so that the verdict does not depend on the cut.
         if self.lines.is_fresh() {
-            // Filled where it lies: half a KiB is not moved from hand to hand.
-            let mut head = RequestHead { bytes: &[], parts: RequestParts::new() };
+            // Filled where it will be returned: moving half a kilobyte costs more than checking it.
+            let mut head = RequestHead { bytes: &[], parts: RequestParts::empty() };
             if let Ok(Some(end)) = parse_request(capped(input.rest(), limits), limits, &mut head.parts) {
                 if usize::from(head.parts.line_len) <= limits.request_line {
                     head.bytes = input.take(end);
@@ -199,13 +199,15 @@ impl RequestReader {
         limits: &HeadLimits,
         input: &'i mut Input<'_>,
     ) -> Result<Option<RequestHead<'i>>, HeadError> {
-        let parse = |head: &[u8]| {
-            let mut parts = RequestParts::new();
+        let mut parts = RequestParts::empty();
+        let parse = |head: &[u8]| match parse_request(head, limits, &mut parts) {
+            Ok(Some(_)) => Ok(()),
             // The line search saw the end of the head; a parser that wants more disagrees about the request line.
-            parse_request(head, limits, &mut parts)?.map(|_| parts).ok_or(HeadError::RequestLine)
+            Ok(None) => Err(HeadError::RequestLine),
+            Err(e) => Err(e),
         };
         let found = self.lines.find(limits, StartLine::Request, input, parse)?;
-        Ok(found.map(|(head, parts)| parts.of(head)))
+        Ok(found.map(|bytes| RequestHead { bytes, parts }))
     }
 }
 
@@ -239,8 +241,10 @@ impl ResponseReader {
         input: &'i mut Input<'_>,
     ) -> Result<Option<ResponseHead<'i>>, HeadError> {
         if self.lines.is_fresh() {
-            if let Ok(Some((end, parts))) = parse_response(capped(input.rest(), limits), limits) {
-                return Ok(Some(parts.of(input.take(end))));
+            let mut head = ResponseHead { bytes: &[], parts: ResponseParts::empty() };
+            if let Ok(Some(end)) = parse_response(capped(input.rest(), limits), limits, &mut head.parts) {
+                head.bytes = input.take(end);
+                return Ok(Some(head));
             }
         }
         self.read_slowly(limits, input)
@@ -252,13 +256,14 @@ impl ResponseReader {
         limits: &HeadLimits,
         input: &'i mut Input<'_>,
     ) -> Result<Option<ResponseHead<'i>>, HeadError> {
-        let parse = |head: &[u8]| match parse_response(head, limits) {
-            Ok(Some((_, parts))) => Ok(parts),
+        let mut parts = ResponseParts::empty();
+        let parse = |head: &[u8]| match parse_response(head, limits, &mut parts) {
+            Ok(Some(_)) => Ok(()),
             Ok(None) => Err(HeadError::StatusLine),
             Err(e) => Err(e),
         };
         let found = self.lines.find(limits, StartLine::Status, input, parse)?;
-        Ok(found.map(|(head, parts)| parts.of(head)))
+        Ok(found.map(|bytes| ResponseHead { bytes, parts }))
     }
 }
 
@@ -480,8 +485,8 @@ impl fmt::Debug for Headers<'_> {
     }
 }
 
-/// One header field: where its name and its value lie in the head.
-#[derive(Clone, Copy, Default)]
+/// One header field: where its name and its value lie in the head. Eight bytes, one store.
+#[derive(Clone, Copy)]
 struct Field {
     name: u16,
     name_len: u16,
@@ -490,20 +495,22 @@ struct Field {
 }
 
 impl Field {
+    const EMPTY: Self = Self { name: 0, name_len: 0, value: 0, value_len: 0 };
+
     #[inline]
-    fn name(self, head: &[u8]) -> &[u8] {
+    fn name<'h>(&self, head: &'h [u8]) -> &'h [u8] {
         let from = usize::from(self.name);
         head.get(from..from + usize::from(self.name_len)).unwrap_or_default()
     }
 
     #[inline]
-    fn value(self, head: &[u8]) -> &[u8] {
+    fn value<'h>(&self, head: &'h [u8]) -> &'h [u8] {
         let from = usize::from(self.value);
         head.get(from..from + usize::from(self.value_len)).unwrap_or_default()
     }
 
     #[inline]
-    fn is(self, head: &[u8], name: &str) -> bool {
+    fn is(&self, head: &[u8], name: &str) -> bool {
         usize::from(self.name_len) == name.len() && self.name(head).eq_ignore_ascii_case(name.as_bytes())
     }
 }
@@ -517,6 +524,12 @@ struct Fields {
 }
 
 impl Fields {
+    /// A function and no constant: a constant would be copied from the binary instead of being cleared in place.
+    #[inline(always)]
+    fn empty() -> Self {
+        Self { table: [Field::EMPTY; MAX_HEADERS], count: 0, version: Version::Http11 }
+    }
+
     #[inline]
     fn all(&self) -> &[Field] {
         self.table.get(..self.count.into()).unwrap_or_default()
@@ -533,15 +546,9 @@ struct RequestParts {
 }
 
 impl RequestParts {
-    #[inline]
-    fn new() -> Self {
-        let fields = Fields { table: [Field::default(); MAX_HEADERS], count: 0, version: Version::Http11 };
-        Self { method_len: 0, target_len: 0, line_len: 0, framing: Framing::None, fields }
-    }
-
-    #[inline]
-    fn of(self, bytes: &[u8]) -> RequestHead<'_> {
-        RequestHead { bytes, parts: self }
+    #[inline(always)]
+    fn empty() -> Self {
+        Self { method_len: 0, target_len: 0, line_len: 0, framing: Framing::None, fields: Fields::empty() }
     }
 }
 
@@ -554,9 +561,9 @@ struct ResponseParts {
 }
 
 impl ResponseParts {
-    #[inline]
-    fn of(self, bytes: &[u8]) -> ResponseHead<'_> {
-        ResponseHead { bytes, parts: self }
+    #[inline(always)]
+    fn empty() -> Self {
+        Self { status: 0, line_len: 0, framing: Framing::None, fields: Fields::empty() }
     }
 }
 
@@ -599,9 +606,9 @@ fn parse_request(bytes: &[u8], limits: &HeadLimits, parts: &mut RequestParts) ->
     Ok(Some(end))
 }
 
-/// Parses the response head that `bytes` begin with: where it ends, and its parts.
+/// Parses the response head that `bytes` begin with into `parts`: where it ends.
 #[inline]
-fn parse_response(bytes: &[u8], limits: &HeadLimits) -> Result<Option<(usize, ResponseParts)>, HeadError> {
+fn parse_response(bytes: &[u8], limits: &HeadLimits, parts: &mut ResponseParts) -> Result<Option<usize>, HeadError> {
     if matches!(bytes.first(), Some(b'\r' | b'\n')) {
         return Err(HeadError::EmptyLines);
     }
@@ -618,13 +625,14 @@ fn parse_response(bytes: &[u8], limits: &HeadLimits) -> Result<Option<(usize, Re
         return Err(HeadError::StatusLine);
     };
     let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
-    let mut fields = Fields { table: [Field::default(); MAX_HEADERS], count: 0, version };
-    let known = tabulate(&mut fields, response.headers, bytes, end)?;
-    let headers = Headers { bytes, fields: fields.all() };
-    let framing = framing(known.framed, headers, version, Framing::UntilClose)?;
+    parts.fields.version = version;
+    let known = tabulate(&mut parts.fields, response.headers, bytes, end)?;
+    let headers = Headers { bytes, fields: parts.fields.all() };
+    parts.framing = framing(known.framed, headers, version, Framing::UntilClose)?;
     // `httparse` drops a phrase with bytes from 0x80 up, so the line is measured here: up to the first field or the end.
-    let line_end = fields.all().first().map_or(end - 2, |field| field.name.into()) - 2;
-    Ok(Some((end, ResponseParts { status, line_len: line_end as u16, framing, fields })))
+    let line_end = parts.fields.all().first().map_or(end - 2, |field| field.name.into()) - 2;
+    (parts.status, parts.line_len) = (status, line_end as u16);
+    Ok(Some(end))
 }
 
 /// The fields that decide about host and framing, met while the table is filled.
@@ -636,8 +644,20 @@ struct Known<'b> {
     framed: bool,
 }
 
-/// Fills the table, and refuses bare line feeds: `httparse` lets them end a line, so the two bytes before each name and at
-/// the end of the head are looked at.
+impl<'b> Known<'b> {
+    #[inline]
+    fn note(&mut self, name: &[u8], value: &'b [u8]) {
+        if is(name, b"host") {
+            self.host_repeated |= self.host.is_some();
+            self.host = Some(value);
+        } else {
+            self.framed |= is(name, b"content-length") || is(name, b"transfer-encoding");
+        }
+    }
+}
+
+/// Fills the table, and refuses bare line feeds: `httparse` lets them end a line, so what stands before the one that
+/// each name follows, and the end of the head, are looked at.
 #[inline]
 fn tabulate<'b>(
     fields: &mut Fields,
@@ -645,28 +665,26 @@ fn tabulate<'b>(
     bytes: &'b [u8],
     end: usize,
 ) -> Result<Known<'b>, HeadError> {
+    /// Of `host`, `content-length`, `transfer-encoding`.
+    const LENGTHS: u32 = 1 << 4 | 1 << 14 | 1 << 17;
+    // Names and values lie in `bytes`, behind a start line: the differences are positions in it.
     let base = bytes.as_ptr() as usize;
     let mut known = Known::default();
-    let mut crlf = bytes[..end].ends_with(b"\r\n\r\n");
+    let mut crlf = bytes.get(end.wrapping_sub(4)..end) == Some(b"\r\n\r\n");
     for (field, header) in fields.table.iter_mut().zip(headers) {
         let name = header.name.as_bytes();
         let at = name.as_ptr() as usize - base;
-        crlf &= bytes[..at].ends_with(b"\r\n");
+        // A name follows a line feed always; only what stands before that is in question.
+        crlf &= bytes.get(at.wrapping_sub(2)) == Some(&b'\r');
         *field = Field {
             name: at as u16,
             name_len: name.len() as u16,
             value: (header.value.as_ptr() as usize - base) as u16,
             value_len: header.value.len() as u16,
         };
-        match name.len() {
-            // "An empty name" is no token: `httparse` refused it.
-            4 if is(name, b"host") => {
-                known.host_repeated |= known.host.is_some();
-                known.host = Some(header.value);
-            }
-            14 => known.framed |= is(name, b"content-length"),
-            17 => known.framed |= is(name, b"transfer-encoding"),
-            _ => {}
+        // Most names have other lengths: one test passes them all.
+        if name.len() < 32 && LENGTHS >> name.len() & 1 == 1 {
+            known.note(name, header.value);
         }
     }
     fields.count = headers.len() as u8;
@@ -752,27 +770,18 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
         }
         map
     };
-    let rest = match host {
-        [b'[', literal @ ..] => {
-            let end = literal.iter().position(|b| !(b.is_ascii_hexdigit() || matches!(b, b':' | b'.')));
-            match end.map(|end| (end, literal.split_at(end).1)) {
-                Some((end, [b']', rest @ ..])) if end >= 2 => rest,
-                _ => return false,
-            }
-        }
-        _ => {
-            // Nearly every host is a name without a port: one pass without a branch.
-            if host.iter().fold(true, |named, b| named & REG_NAME[usize::from(*b)]) {
-                return true;
-            }
-            let end = host.iter().position(|b| !REG_NAME[usize::from(*b)]).unwrap_or(host.len());
-            &host[end..]
-        }
+    // From the end: digits, and a colon before them, are a port.
+    let digits = host.iter().rev().take_while(|b| b.is_ascii_digit()).count();
+    let name = match host.split_at(host.len() - digits) {
+        ([name @ .., b':'], port) if port.len() <= 5 => name,
+        _ => host,
     };
-    match rest {
-        [] => true,
-        [b':', port @ ..] => port.len() <= 5 && port.iter().all(u8::is_ascii_digit),
-        _ => false,
+    match name {
+        [b'[', literal @ .., b']'] => {
+            literal.len() >= 2 && literal.iter().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'))
+        }
+        // No early exit: hosts are short, and nearly all are sound.
+        _ => name.iter().fold(true, |sound, b| sound & REG_NAME[usize::from(*b)]),
     }
 }
 

@@ -39,13 +39,13 @@ impl Lines {
     }
 
     /// Takes from `input` up to the end of the head, and parses the head when that is in. An error takes nothing.
-    pub(super) fn find<'i, P>(
+    pub(super) fn find<'i>(
         &mut self,
         limits: &HeadLimits,
         start: StartLine,
         input: &'i mut Input<'_>,
-        parse: impl FnOnce(&[u8]) -> Result<P, HeadError>,
-    ) -> Result<Option<(&'i [u8], P)>, HeadError> {
+        parse: impl FnOnce(&[u8]) -> Result<(), HeadError>,
+    ) -> Result<Option<&'i [u8]>, HeadError> {
         #[cfg(test)]
         if self.is_fresh() {
             // The attempt of the fast path.
@@ -118,25 +118,25 @@ impl Lines {
     }
 
     /// The head ends `more` bytes into the rest of the input.
-    fn complete<'i, P>(
+    fn complete<'i>(
         &mut self,
         more: usize,
         input: &'i mut Input<'_>,
-        parse: impl FnOnce(&[u8]) -> Result<P, HeadError>,
-    ) -> Result<(&'i [u8], P), HeadError> {
+        parse: impl FnOnce(&[u8]) -> Result<(), HeadError>,
+    ) -> Result<&'i [u8], HeadError> {
         if self.held.is_empty() {
-            let parsed = parse(&input.rest()[..more])?;
+            parse(&input.rest()[..more])?;
             *self = Self::default();
-            return Ok((input.take(more), parsed));
+            return Ok(input.take(more));
         }
         let held = self.held.len();
         self.held.extend_from_slice(&input.rest()[..more]);
         match parse(&self.held) {
-            Ok(parsed) => {
+            Ok(()) => {
                 let head = core::mem::take(&mut self.held);
                 *self = Self::default();
                 input.skip(more);
-                Ok((input.lend_binary(head), parsed))
+                Ok(input.lend_binary(head))
             }
             Err(e) => {
                 self.held.truncate(held);
