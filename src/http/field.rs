@@ -36,17 +36,31 @@ pub(crate) const fn is_token(byte: u8) -> bool {
     matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
-/// Whether `text` is `lower` (a literal in lower case) in any case. With the length known, the comparison is a few words
-/// wide and has no loop.
+/// Whether `text` is `lower` (a literal in lower case) in any case. With the length known, this is a few words compared.
 #[inline(always)]
 pub(crate) fn is<const N: usize>(text: &[u8], lower: &[u8; N]) -> bool {
     let Ok(text) = <&[u8; N]>::try_from(text) else { return false };
+    if N < 8 {
+        return text.iter().zip(lower).fold(0, |differ, (byte, lower)| differ | (byte | fold(*lower)) ^ lower) == 0;
+    }
+    // Words of eight, the last of which ends where the text ends and so may overlap the one before.
     let mut differ = 0;
-    for (byte, lower) in text.iter().zip(lower) {
-        let fold = if lower.is_ascii_lowercase() { 0x20 } else { 0 };
-        differ |= (byte | fold) ^ lower;
+    let mut at = 0;
+    while at < N {
+        let from = at.min(N - 8);
+        if let (Some(text), Some(lower)) = (text[from..].first_chunk(), lower[from..].first_chunk::<8>()) {
+            let folds = u64::from_le_bytes(lower.map(fold));
+            differ |= (u64::from_le_bytes(*text) | folds) ^ u64::from_le_bytes(*lower);
+        }
+        at += 8;
     }
     differ == 0
+}
+
+/// The bit that a letter has in lower case and not in upper case; none for other bytes.
+#[inline(always)]
+const fn fold(lower: u8) -> u8 {
+    if lower.is_ascii_lowercase() { 0x20 } else { 0 }
 }
 
 /// Checks a list of fields that an application wants to write, none of which may be among `reserved`. O(bytes).
