@@ -154,4 +154,27 @@ mod tests {
         assert_eq!(check(&[("Content-LENGTH", "5")], &FRAMING_FIELDS), Err(FieldError::Reserved));
         assert_eq!(check(&[("x", "a\tb é"), ("y", "")], &FRAMING_FIELDS), Ok(()));
     }
+
+    #[test]
+    fn is_compares_every_byte_in_any_case() {
+        fn check<const N: usize>(lower: &[u8; N]) {
+            assert!(is(lower, lower) && is(&lower.to_ascii_uppercase(), lower));
+            assert!(!is(&lower[1..], lower) && !is(&[lower, &b"x"[..]].concat(), lower));
+            for at in 0..N {
+                for byte in 0..=255 {
+                    let mut other = *lower;
+                    other[at] = byte;
+                    assert_eq!(is(&other, lower), other.eq_ignore_ascii_case(lower), "{at} {byte:#x}");
+                }
+            }
+        }
+        check(b"host");
+        check(b"upgrade");
+        check(b"cookies-");
+        check(b"websocket");
+        check(b"content-length");
+        check(b"sec-websocket-ke");
+        check(b"sec-websocket-key");
+        check(b"sec-websocket-extensions");
+    }
 }

@@ -475,6 +475,21 @@ mod tests {
         }
 
         #[test]
+        fn what_is_spelled_alike_is_the_same(
+            host in "[a-zA-Z0-9][a-zA-Z0-9.-]{0,8}(:[0-9]{1,4})?",
+            other in "[a-zA-Z0-9][a-zA-Z0-9.-]{0,2}(:[0-9]{1,2})?",
+            page in prop_oneof![Just("http://"), Just("https://")],
+        ) {
+            for scheme in [Scheme::Http, Scheme::Https] {
+                for (origin, host) in [(&host, &host), (&host, &other), (&other, &other)] {
+                    let origin = alloc::format!("{page}{origin}");
+                    let alike = is_spelled_alike(scheme, origin.as_bytes(), host.as_bytes());
+                    prop_assert!(!alike || is_same(scheme, origin.as_bytes(), host.as_bytes()));
+                }
+            }
+        }
+
+        #[test]
         fn junk_is_never_let_in(junk in proptest::collection::vec(any::<u8>(), 0..60)) {
             prop_assert!(OriginPolicy::Same.check(Scheme::Http, &junk, b"example.com").is_err());
             let policy = OriginPolicy::listed(["https://example.com"]).unwrap();

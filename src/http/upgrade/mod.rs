@@ -1,8 +1,8 @@
 //! The server's side of the WebSocket opening handshake (RFC 6455 section 4.2).
 //!
 //! Usable on its own: a server that parsed the request with something else hands over method, version and header lines, and
-//! gets an [`Upgrade`] to accept or a [`Rejection`] to send. Both write themselves into an [`Output`](crate::Output), or are plain data
-//! (status and header lines) for servers that write their own.
+//! gets an [`Upgrade`] to accept or a [`Rejection`] to send. Both write themselves into an [`Output`](crate::Output), or are
+//! plain data (status and header lines) for servers that write their own.
 //!
 //! ```
 //! use tautline::Output;
