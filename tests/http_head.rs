@@ -381,6 +381,14 @@ fn h21_a_request_line_over_8000_octets_is_414_as_soon_as_it_is_over() {
     let over = HeadError::RequestLineTooLong { limit: 8000 };
     assert_eq!(over.status(), 414);
     assert_eq!(refused(format!("{}\r\nHost: a\r\n\r\n", line(8001))), over);
+    // The CR behind 8,000 octets is none of them, whatever comes next, be it nothing.
+    let mut reader = RequestReader::new();
+    let mut bytes = most.clone().into_bytes();
+    let (first, second) = bytes.split_at_mut(8001);
+    for piece in [first, &mut [][..], second] {
+        let wanted = piece.ends_with(b"\n\r\n");
+        assert_eq!(reader.read(&HeadLimits::default(), &mut Input::new(piece)).unwrap().is_some(), wanted);
+    }
     let endless = format!("GET /{}", "a".repeat(20_000));
     assert_eq!(request(&endless.as_bytes()[..8000], 1).0, Ok(None));
     assert_eq!(refused(&endless[..8001]), over);
@@ -437,7 +445,8 @@ fn odd_status_lines_are_refused() {
     assert_eq!(response(b"HTTP/1.1 200 OK\r\nx : y\r\n\r\n", 1).0, Err(HeadError::HeaderName));
     assert_eq!(response(b"HTTP/1.1 200 OK\r\nx: y\r\n z\r\n\r\n", 1).0, Err(HeadError::HeaderName));
     assert_eq!(response(b"HTTP/1.1 200 OK\nx: y\r\n\r\n", 1).0, Err(HeadError::LineEnd));
-    assert_eq!(response(b"SSH-2.0-x\r\n", 99).0, Ok(None));
+    assert_eq!(response(b"SSH-2.0-x", 1).0, Err(HeadError::StatusLine));
+    assert_eq!(response(b"SSH-2.0-x", 99).0, Err(HeadError::StatusLine));
 }
 
 #[test]

@@ -273,8 +273,7 @@ impl Client {
     fn begin_response(&mut self, head: &ResponseHead<'_>, now: Instant) {
         let framing = head.framing(if self.method == Method::Head { "HEAD" } else { "" });
         let limit = if (200..300).contains(&head.status()) { self.config.body } else { self.config.error_body };
-        let open = head.keeps_alive() && framing != Framing::UntilClose;
-        self.last = if open { Last::No } else { Last::Yes };
+        self.last = if head.keeps_alive() { Last::No } else { Last::Yes };
         // A length above the limit is refused behind the head, so that its status is seen.
         self.body = BodyReader::lenient(framing, limit);
         self.phase = Phase::Body;

@@ -87,7 +87,7 @@ pub(crate) const fn is_control(byte: u8) -> bool {
     (byte < b' ' && byte != b'\t') || byte == 0x7F
 }
 
-/// The bytes that [`put`] will write.
+/// The bytes that [`Fill::put_fields`] will write.
 #[inline]
 pub(crate) fn len(fields: &[(&str, &str)]) -> usize {
     fields.iter().map(|(name, value)| name.len() + value.len() + 4).sum()

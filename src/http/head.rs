@@ -146,7 +146,8 @@ impl core::error::Error for HeadError {}
 ///
 /// - `Ok(Some(head))`: the head was taken from the input; what follows it lies in [`Input::rest`].
 /// - `Ok(None)`: everything was taken, the head is not complete.
-/// - `Err`: the input stands where it stood, and asking again gives the same answer. The connection cannot be read further.
+/// - `Err`: nothing of the head was taken from this input, and asking again gives the same answer. The connection cannot be read
+///   further.
 /// - Any cut of the bytes gives the same heads and errors. Each byte is examined at most three times.
 ///
 /// 32 bytes; holds a buffer only while a head is half-received.

@@ -52,12 +52,13 @@ impl Lines {
             self.examined += crate::http::head::capped(input.rest(), limits).len();
         }
         self.pass_empty_lines(start, input)?;
-        // A first byte that begins no start line (a TLS record, most often) need not wait for a line end.
-        if self.held.is_empty() && input.rest().first().is_some_and(|b| *b != b'\r' && !is_token(*b)) {
-            return Err(match start {
-                StartLine::Request => HeadError::RequestLine,
-                StartLine::Status => HeadError::StatusLine,
-            });
+        // A first byte that begins no start line (a TLS record, another protocol's greeting) need not wait for a line end.
+        if let (true, Some(&first)) = (self.held.is_empty(), input.rest().first()) {
+            match start {
+                StartLine::Request if first != b'\r' && !is_token(first) => return Err(HeadError::RequestLine),
+                StartLine::Status if first != b'\r' && first != b'H' => return Err(HeadError::StatusLine),
+                _ => {}
+            }
         }
         let cap = limits.bytes.min(MAX_HEAD);
         let held = self.held.len();

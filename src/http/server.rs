@@ -79,6 +79,7 @@ pub enum Streaming {
 ///   meanwhile, or read no more than you keep.
 /// - Asking for the next event behind a `Request` with `Expect: 100-continue` asks for its body: `100 Continue` is written
 ///   then, unless an answer went before. To refuse such a body, answer first.
+/// - An answer that does not fit into the output is refused whole and stays owed: write, then answer again.
 /// - An answer given before the body came in drops the rest of the body (up to [`ServerConfig::drain`]) and no event tells of it.
 ///   Behind a stream that is still open the body goes on to be delivered.
 /// - After an error its answer lies in the output, with `Connection: close`, and `Closed` comes next. Once
@@ -90,6 +91,33 @@ pub enum Streaming {
 ///   Fresh -> Head -> Body -> Answer -> Rest -> Idle -> Head ...
 ///                      \--- answered --> Drain --^
 ///   any -> Over (Closed is due) -> Done;   Body, Answer -> HandedOver
+/// ```
+///
+/// ```
+/// use std::sync::Arc;
+/// use tautline::http::server::Event;
+/// use tautline::http::{Response, Server, ServerConfig};
+/// use tautline::{Input, Instant, Output};
+///
+/// let now = Instant::ORIGIN;
+/// let mut server = Server::new(Arc::new(ServerConfig::default()), now);
+/// let mut out = Output::new();
+/// let mut read = *b"GET /hello HTTP/1.1\r\nHost: example.com\r\n\r\n";
+/// let mut input = Input::new(&mut read);
+/// // An error was answered already, so it ends the loop like the end of the input does; `Closed` comes on the next turn.
+/// while let Ok(Some(event)) = server.next_event(&mut input, &mut out, now) {
+///     match event {
+///         Event::Request(head) if head.path() == "/hello" => {
+///             server.respond(&Response::new(200).headers(&[("content-type", "text/plain")]), b"hi", &mut out)?;
+///         }
+///         Event::Request(_) => server.respond(&Response::new(404), b"", &mut out)?,
+///         Event::Body(_) | Event::BodyEnd => {}
+///         Event::Closed(cause) => println!("{cause}"),
+///     }
+/// }
+/// let sent: Vec<u8> = out.chunks().flatten().copied().collect();
+/// assert!(sent.ends_with(b"content-length: 2\r\ncontent-type: text/plain\r\n\r\nhi"));
+/// # Ok::<(), tautline::http::ResponseError>(())
 /// ```
 pub struct Server {
     config: Arc<ServerConfig>,
@@ -414,7 +442,8 @@ impl Server {
         matches!(self.phase, Phase::Over(_) | Phase::Done)
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) wants to be called. None while an answer is owed: that wait is the
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called. In the past once after an answer, which is given without
+    /// the time: the call then starts the idle deadline. None while an answer is owed: that wait is the
     /// application's.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.deadline
