@@ -36,6 +36,33 @@ pub(crate) const fn is_token(byte: u8) -> bool {
     matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
+/// Whether `text` is `lower` (a literal in lower case) in any case. With the length known, this is a few words compared.
+#[inline(always)]
+pub(crate) fn is<const N: usize>(text: &[u8], lower: &[u8; N]) -> bool {
+    let Ok(text) = <&[u8; N]>::try_from(text) else { return false };
+    if N < 8 {
+        return text.iter().zip(lower).fold(0, |differ, (byte, lower)| differ | (byte | fold(*lower)) ^ lower) == 0;
+    }
+    // Words of eight, the last of which ends where the text ends and so may overlap the one before.
+    let mut differ = 0;
+    let mut at = 0;
+    while at < N {
+        let from = at.min(N - 8);
+        if let (Some(text), Some(lower)) = (text[from..].first_chunk(), lower[from..].first_chunk::<8>()) {
+            let folds = u64::from_le_bytes(lower.map(fold));
+            differ |= (u64::from_le_bytes(*text) | folds) ^ u64::from_le_bytes(*lower);
+        }
+        at += 8;
+    }
+    differ == 0
+}
+
+/// The bit that a letter has in lower case and not in upper case; none for other bytes.
+#[inline(always)]
+const fn fold(lower: u8) -> u8 {
+    if lower.is_ascii_lowercase() { 0x20 } else { 0 }
+}
+
 /// Checks a list of fields that an application wants to write, none of which may be among `reserved`. O(bytes).
 pub(crate) fn check(fields: &[(&str, &str)], reserved: &[&str]) -> Result<(), FieldError> {
     for (name, value) in fields {
@@ -126,5 +153,28 @@ mod tests {
         }
         assert_eq!(check(&[("Content-LENGTH", "5")], &FRAMING_FIELDS), Err(FieldError::Reserved));
         assert_eq!(check(&[("x", "a\tb é"), ("y", "")], &FRAMING_FIELDS), Ok(()));
+    }
+
+    #[test]
+    fn is_compares_every_byte_in_any_case() {
+        fn check<const N: usize>(lower: &[u8; N]) {
+            assert!(is(lower, lower) && is(&lower.to_ascii_uppercase(), lower));
+            assert!(!is(&lower[1..], lower) && !is(&[lower, &b"x"[..]].concat(), lower));
+            for at in 0..N {
+                for byte in 0..=255 {
+                    let mut other = *lower;
+                    other[at] = byte;
+                    assert_eq!(is(&other, lower), other.eq_ignore_ascii_case(lower), "{at} {byte:#x}");
+                }
+            }
+        }
+        check(b"host");
+        check(b"upgrade");
+        check(b"cookies-");
+        check(b"websocket");
+        check(b"content-length");
+        check(b"sec-websocket-ke");
+        check(b"sec-websocket-key");
+        check(b"sec-websocket-extensions");
     }
 }

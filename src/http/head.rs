@@ -7,6 +7,7 @@
 //! On top of `httparse`, which knows the grammar of lines, this file holds the policy: CRLF only, caps, exactly one Host, and the
 //! framing of the body that follows (RFC 9112 section 6.3), so that no head that could be read two ways is ever handed out.
 
+use crate::http::field::is;
 use crate::http::framing::framing;
 use crate::http::lines::{Lines, StartLine};
 use crate::http::target::{self, DecodeError, Plus, Query};
@@ -277,7 +278,13 @@ pub struct RequestHead<'i> {
 impl<'i> RequestHead<'i> {
     /// The method, case-sensitive (RFC 9110 section 9.1).
     pub fn method(&self) -> &'i str {
-        text(self.bytes.get(..self.parts.method_len.into()).unwrap_or_default())
+        text(self.method_bytes())
+    }
+
+    /// The method as bytes, which saves looking at it once more.
+    #[inline]
+    pub(crate) fn method_bytes(&self) -> &'i [u8] {
+        self.bytes.get(..self.parts.method_len.into()).unwrap_or_default()
     }
 
     /// The request target as sent: printable ASCII without spaces.
@@ -444,6 +451,13 @@ impl<'h> Headers<'h> {
     pub fn raw(&self) -> impl Iterator<Item = (&'h [u8], &'h [u8])> + use<'h> {
         let bytes = self.bytes;
         self.fields.iter().map(move |field| (field.name(bytes), field.value(bytes)))
+    }
+
+    /// As [`raw`](Self::raw), with each value looked up only when it is asked for.
+    #[inline(always)]
+    pub(crate) fn lazy(&self) -> impl Iterator<Item = (&'h [u8], impl FnOnce() -> &'h [u8] + use<'h>)> + use<'h> {
+        let bytes = self.bytes;
+        self.fields.iter().map(move |field| (field.name(bytes), move || field.value(bytes)))
     }
 
     /// The value of the first field called `name`. O(fields).
@@ -634,12 +648,11 @@ struct Known<'b> {
 impl<'b> Known<'b> {
     #[inline]
     fn note(&mut self, name: &[u8], value: &'b [u8]) {
-        if name.eq_ignore_ascii_case(b"host") {
+        if is(name, b"host") {
             self.host_repeated |= self.host.is_some();
             self.host = Some(value);
         } else {
-            self.framed |=
-                name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"transfer-encoding");
+            self.framed |= is(name, b"content-length") || is(name, b"transfer-encoding");
         }
     }
 }

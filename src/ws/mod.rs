@@ -5,6 +5,7 @@
 //!
 //! | file | what is there |
 //! |---|---|
+//! | `handshake` | [`ClientHandshake`]: the client's opening handshake (the server's is [`http::upgrade`](crate::http::upgrade)) |
 //! | `connection` | [`Connection`]: its state, the fast way in, deadlines |
 //! | `receive` | every other way in: frames in pieces, messages in fragments, control frames |
 //! | `send` | every way out |
@@ -19,6 +20,7 @@ mod config;
 mod connection;
 mod error;
 mod event;
+mod handshake;
 mod header;
 mod mask;
 mod payload;
@@ -32,5 +34,8 @@ pub use config::{Config, ConfigError, Delivery, Limits, Replies};
 pub use connection::{Connection, Seed};
 pub use error::{Error, SendError, Unsent};
 pub use event::{Chunk, Event, Kind, Part};
+pub use handshake::{
+    ClientHandshake, HandshakeConfig, HandshakeConfigError, HandshakeError, HandshakeEvent, Opened, Refusal,
+};
 pub use mask::apply_mask;
 pub use prepared::{Prepared, Text};
