@@ -12,6 +12,7 @@ mod recv;
 mod send;
 mod sse;
 mod table;
+mod tautline_http;
 mod tautline_ws;
 mod upgrade;
 

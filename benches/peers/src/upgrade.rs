@@ -24,7 +24,7 @@
 use std::hint::black_box;
 
 use crate::cell::{Bar, Bench, Cell, Contestant, Reference, Refused, Scale, Standing, Work};
-use crate::{floors, peers};
+use crate::{floors, peers, tautline_http};
 
 /// What Chrome sends: 13 header lines, 589 bytes.
 const CHROME: &str = "GET /chat HTTP/1.1\r\n\
@@ -73,6 +73,7 @@ impl Bench for Request {
     fn contestants<'b>(&'b self, wanted: &dyn Fn(&str) -> bool) -> Vec<Contestant<'b>> {
         let mut field = Field { wanted, entered: Vec::new() };
         field.enter::<floors::HttparseSha1Base64>();
+        field.enter::<tautline_http::Handshake>();
         field.enter::<peers::nexus_web::Handshake>();
         field.enter::<peers::embedded_websocket::Handshake>();
         field.enter::<peers::tokio_websockets::Handshake>();
