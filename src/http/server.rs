@@ -4,6 +4,7 @@ use crate::http::body::{BodyEvent, BodyReader};
 use crate::http::error::{Closed, Deadline, Error};
 use crate::http::head::{Framing, HeadLimits, RequestHead, RequestReader, Version};
 use crate::http::response::{self, Decimal, Response, ResponseError};
+use crate::http::upgrade::{Accepted, Rejection};
 use crate::input::Input;
 use crate::output::Output;
 use crate::time::Instant;
@@ -405,15 +406,35 @@ impl Server {
     ///
     /// [`ResponseError::NotOwed`] where no request waits for an answer, [`ResponseError::BodyUnread`] where its body is not in.
     pub fn hand_over(&mut self) -> Result<(), ResponseError> {
-        if self.answer != Answer::Owed {
-            return Err(ResponseError::NotOwed);
-        }
-        if !self.body.is_complete() {
-            return Err(ResponseError::BodyUnread);
-        }
+        self.may_hand_over()?;
         self.answer = Answer::Complete;
         self.phase = Phase::HandedOver;
         self.deadline = None;
+        Ok(())
+    }
+
+    /// Writes the 101 of an upgrade and hands the connection over: the next bytes of the input are frames.
+    ///
+    /// # Errors
+    ///
+    /// As for [`hand_over`](Self::hand_over), and [`ResponseError::Full`]; nothing was written.
+    pub fn accept_upgrade(&mut self, accepted: &Accepted<'_>, out: &mut Output) -> Result<(), ResponseError> {
+        self.may_hand_over()?;
+        accepted.write(out)?;
+        self.hand_over()
+    }
+
+    /// Answers a request whose upgrade is refused, and ends the connection.
+    ///
+    /// # Errors
+    ///
+    /// [`ResponseError::NotOwed`] where no request waits for an answer.
+    pub fn reject_upgrade(&mut self, rejection: Rejection, out: &mut Output) -> Result<(), ResponseError> {
+        if self.answer != Answer::Owed {
+            return Err(ResponseError::NotOwed);
+        }
+        rejection.write(out);
+        self.end(Closed::Finished);
         Ok(())
     }
 
@@ -481,6 +502,14 @@ impl Server {
             Phase::Head | Phase::Body => Closed::Truncated,
             _ => Closed::PeerClosed,
         });
+    }
+
+    fn may_hand_over(&self) -> Result<(), ResponseError> {
+        match self.answer {
+            Answer::Owed if self.body.is_complete() => Ok(()),
+            Answer::Owed => Err(ResponseError::BodyUnread),
+            _ => Err(ResponseError::NotOwed),
+        }
     }
 
     fn read_head<'i>(
