@@ -20,10 +20,21 @@ pub struct Input<'b> {
 }
 
 /// A message that was assembled over several reads, kept alive while an event lends it.
-enum Lent {
+pub(crate) enum Lent {
     Nothing,
     Binary(Vec<u8>),
     Text(String),
+}
+
+impl Lent {
+    /// Lends `text` instead of what was lent before.
+    pub(crate) fn put_text(&mut self, text: String) -> &str {
+        *self = Self::Text(text);
+        match self {
+            Self::Text(text) => text,
+            _ => "",
+        }
+    }
 }
 
 impl<'b> Input<'b> {
@@ -76,6 +87,20 @@ impl<'b> Input<'b> {
     #[inline]
     pub fn skip_all(&mut self) {
         self.at = self.bytes.len();
+    }
+
+    /// What no parser has taken yet, to be rewritten in place.
+    #[inline]
+    pub(crate) fn rest_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.at..).unwrap_or_default()
+    }
+
+    /// As [`take`](Self::take), with the place for a text that may have to be lent instead of those bytes.
+    #[inline]
+    pub(crate) fn take_or_lend(&mut self, n: usize) -> (&mut [u8], &mut Lent) {
+        let from = self.at;
+        self.skip(n);
+        (self.bytes.get_mut(from..self.at).unwrap_or_default(), &mut self.lent)
     }
 
     /// An empty growable buffer: a pooled one where the caller lent a pool.
