@@ -95,12 +95,13 @@ impl<'b> Input<'b> {
         self.bytes.get_mut(self.at..).unwrap_or_default()
     }
 
-    /// As [`take`](Self::take), with the place for a text that may have to be lent instead of those bytes.
+    /// Takes the next `n` bytes. Lends them together with all that is behind them (a parser may look ahead), and with the place
+    /// for a text that may have to be lent instead.
     #[inline]
-    pub(crate) fn take_or_lend(&mut self, n: usize) -> (&mut [u8], &mut Lent) {
+    pub(crate) fn take_or_lend(&mut self, n: usize) -> (&[u8], &mut Lent) {
         let from = self.at;
         self.skip(n);
-        (self.bytes.get_mut(from..self.at).unwrap_or_default(), &mut self.lent)
+        (self.bytes.get(from..).unwrap_or_default(), &mut self.lent)
     }
 
     /// An empty growable buffer: a pooled one where the caller lent a pool.

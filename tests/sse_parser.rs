@@ -262,7 +262,8 @@ fn r12_an_event_type_holds_for_its_own_block_only() {
 #[test]
 fn fields_between_data_lines_survive_the_joining_of_the_lines() {
     let stream = b"data: a\nid: 3\ndata: bb\nevent: t\ntopic: u\n:c\ndata: ccc\nretry: 9\ndata\n\n";
-    let event = Seen { event: "t".into(), data: "a\nbb\nccc\n".into(), last_event_id: "3".into(), topic: Some("u".into()) };
+    let event =
+        Seen { event: "t".into(), data: "a\nbb\nccc\n".into(), last_event_id: "3".into(), topic: Some("u".into()) };
     means(stream, &Outcome { events: vec![event], last_event_id: "3".into(), retry: Some(9) });
 }
 

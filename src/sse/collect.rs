@@ -1,10 +1,9 @@
 //! Events that span reads: lines are taken apart as they arrive, and what counts of them is collected.
 
 use super::Event;
-use super::parse::{Block, Field, Name, ParseError, Parser, State, classify, commit, digit, line_end, valid};
+use super::parse::{Block, Field, Name, ParseError, Parser, Span, State, classify, commit, digit, line_end, valid};
 use crate::input::Input;
 use alloc::string::String;
-use core::ops::Range;
 
 /// What [`Parser::collect`] came to.
 pub(super) enum Collected {
@@ -46,21 +45,24 @@ impl Open {
         open.block.lines = block.lines;
         if block.lines > 0 {
             open.data.obtain(input);
-            open.data.put(input.rest().get(block.data.clone()).unwrap_or_default());
+        }
+        if block.kept > 0 {
+            open.fields.obtain(input);
+        }
+        if let Some(data) = block.data.of(input.rest()) {
+            open.data.put(data);
             open.data.end();
         }
-        let mut put = |range: &Range<usize>| {
-            open.fields.obtain(input);
-            let from = open.fields.text.len();
-            open.fields.put(input.rest().get(range.clone()).unwrap_or_default());
+        let mut put = |span: Span| {
+            let Some(bytes) = span.of(input.rest()) else { return span };
+            let start = open.fields.text.len();
+            open.fields.put(bytes);
             open.fields.end();
-            from..open.fields.text.len()
+            Span { start, end: open.fields.text.len() }
         };
-        if !block.event.is_empty() {
-            open.block.event = put(&block.event);
-        }
-        open.block.id = block.id.as_ref().map(&mut put);
-        open.block.topic = block.topic.as_ref().map(&mut put);
+        open.block.event = put(block.event);
+        open.block.id = put(block.id);
+        open.block.topic = put(block.topic);
         open
     }
 
@@ -81,6 +83,16 @@ impl Open {
                 self.from = self.fields.text.len();
             }
         }
+    }
+
+    /// Takes a line of data of which more than the name is in, but not its end.
+    pub(super) fn take_data(&mut self, named: usize, input: &mut Input<'_>) {
+        self.enter(Field::Data, named, input);
+        let space = input.rest().get(named) == Some(&b' ');
+        let value = input.rest().get(named + usize::from(space)..).unwrap_or_default();
+        self.line = input.rest().len();
+        self.value(value);
+        input.skip_all();
     }
 
     /// More of the line's value.
@@ -106,12 +118,12 @@ impl Open {
             Field::Retry => return self.number.filter(|_| self.from > 0),
             Field::Event | Field::Id | Field::Topic => {
                 self.fields.end();
-                let range = self.from..self.fields.text.len();
+                let value = Span { start: self.from, end: self.fields.text.len() };
                 match self.field {
-                    Field::Event => self.block.event = range,
-                    Field::Topic => self.block.topic = Some(range),
-                    _ if self.fields.text.as_bytes()[range.clone()].contains(&0) => {}
-                    _ => self.block.id = Some(range),
+                    Field::Event => self.block.event = value,
+                    Field::Topic => self.block.topic = value,
+                    _ if self.fields.text.as_bytes()[self.from..].contains(&0) => {}
+                    _ => self.block.id = value,
                 }
             }
         }
@@ -120,7 +132,7 @@ impl Open {
 
     /// The id that the block sets.
     fn id(&self) -> Option<&str> {
-        self.fields.text.get(self.block.id.clone()?)
+        self.block.id.of_text(&self.fields.text)
     }
 }
 
@@ -226,13 +238,15 @@ impl Parser {
     pub(super) fn dispatch<'i>(&mut self, input: &'i mut Input<'_>) -> Event<'i> {
         self.behind_block(input);
         let Open { mut data, fields, mut block, .. } = self.open.take().map(|open| *open).unwrap_or_default();
-        if let Some(id) = block.id.as_ref().and_then(|id| fields.text.get(id.clone())) {
+        if let Some(id) = block.id.of_text(&fields.text) {
             commit(&mut self.last_id, id);
         }
         let len = data.text.len();
-        block.data = 0..len;
-        for field in [Some(&mut block.event), block.id.as_mut(), block.topic.as_mut()].into_iter().flatten() {
-            *field = len + field.start..len + field.end;
+        block.data = Span { start: 0, end: len };
+        for field in [&mut block.event, &mut block.id, &mut block.topic] {
+            if field.is_somewhere() {
+                *field = Span { start: len + field.start, end: len + field.end };
+            }
         }
         data.text.push_str(&fields.text);
         input.give_buffer(fields.text.into_bytes());
@@ -296,8 +310,10 @@ impl Text {
 
 /// How many bytes at the end begin a character that may still become whole: 0 to 3.
 fn torn_tail(bytes: &[u8]) -> usize {
-    let last = bytes.len().min(3);
-    (1..=last)
+    if bytes.last().is_none_or(u8::is_ascii) {
+        return 0;
+    }
+    (1..=bytes.len().min(3))
         .find(|n| bytes[bytes.len() - n] & 0xC0 != 0x80)
         .filter(|n| core::str::from_utf8(&bytes[bytes.len() - n..]).is_err_and(|error| error.error_len().is_none()))
         .unwrap_or(0)

@@ -9,11 +9,13 @@ use crate::input::{Input, Lent};
 use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
-use core::ops::Range;
 use memchr::memchr2;
 
 /// The byte order mark, which is no part of the stream at its very start.
 const BOM: &[u8] = b"\xEF\xBB\xBF";
+
+/// How nearly every line of data begins.
+const DATA: &[u8] = b"data: ";
 
 /// The type of an event that names none.
 pub(super) const MESSAGE: &str = "message";
@@ -127,14 +129,7 @@ impl Parser {
 
     /// A parser at the start of a stream.
     pub fn with_limits(limits: Limits) -> Self {
-        Self {
-            state: State::Bom(0),
-            after_cr: false,
-            open: None,
-            limits,
-            last_id: String::new(),
-            retry: None,
-        }
+        Self { state: State::Bom(0), after_cr: false, open: None, limits, last_id: String::new(), retry: None }
     }
 
     /// The last event id: what a reconnecting client sends as `Last-Event-ID`, where it is not empty.
@@ -185,9 +180,13 @@ impl Parser {
             // One line of data, ended by LF LF, is what nearly all streams consist of.
             if let Some(line) = single_line(input.rest(), self.window()) {
                 let (bytes, lent) = input.take_or_lend(line + 2);
-                // `data:` and one space: see `single_line`.
-                let data = bytes.get(6..line).unwrap_or_default();
-                return Ok(Some(Event { event: MESSAGE, data: text(data, lent), id: None, topic: None }));
+                let line = match text(bytes, line) {
+                    Some(line) => line,
+                    None => lent.put_text(String::from_utf8_lossy(&bytes[..line]).into_owned()),
+                };
+                // `data: ` is ASCII and stays what it is.
+                let data = line.get(DATA.len()..).unwrap_or_default();
+                return Ok(Some(Event { event: MESSAGE, data, id: None, topic: None }));
             }
         }
         self.next_block(input)
@@ -208,19 +207,18 @@ impl Parser {
                     if input.is_empty() {
                         return Ok(None);
                     }
-                    let (block, end) = self.scan(input);
-                    match end {
+                    let mut block = Block::default();
+                    match self.scan(input, &mut block) {
                         Scan::Event(taken) => {
                             return Ok(Some(self.lend(&block, input.take_or_lend(taken))));
                         }
                         Scan::Empty(taken) => {
-                            if let Some(id) = block.id {
-                                let id = input.rest().get(id).unwrap_or_default();
+                            if let Some(id) = block.id.of(input.rest()) {
                                 commit(&mut self.last_id, &String::from_utf8_lossy(id));
                             }
                             input.skip(taken);
                         }
-                        Scan::Open(taken) => self.open_block(&block, taken, input),
+                        Scan::Open { at, endless } => self.open_block(&block, at, endless, input),
                     }
                 }
                 State::Name | State::Space | State::Value | State::Line if self.open.is_some() => {
@@ -267,18 +265,24 @@ impl Parser {
     }
 
     /// Goes on with the rest of a block line by line, behind the `taken` bytes that were scanned where they lie.
-    fn open_block(&mut self, block: &Block, taken: usize, input: &mut Input<'_>) {
-        self.state = State::Line;
+    fn open_block(&mut self, block: &Block, taken: usize, endless: bool, input: &mut Input<'_>) {
         let next = input.rest().get(taken..).unwrap_or_default();
-        if block.size == 0 && (next.is_empty() || classify(next) == Name::Other) {
-            // Only comments so far: nothing to keep.
-            if !next.is_empty() {
-                self.state = State::Skip;
-            }
-        } else {
+        // A blank line is here only behind a window that ends before it.
+        let blank = matches!(next.first(), Some(b'\r' | b'\n'));
+        let name = if next.is_empty() || blank { None } else { Some(classify(next)) };
+        if block.size > 0 || blank || !matches!(name, None | Some(Name::Other)) {
             self.open = Some(Box::new(Open::new(block, input)));
         }
         input.skip(taken);
+        self.state = match (name, &mut self.open) {
+            (Some(Name::Other), _) => State::Skip,
+            // Searched already: the rest of the input is value, where there is any.
+            (Some(Name::Known(Field::Data, named)), Some(open)) if endless && input.rest().len() > named => {
+                open.take_data(named, input);
+                State::Value
+            }
+            _ => State::Line,
+        };
     }
 
     /// Behind the end of a block: between two blocks, unless that end was a CR and an LF may still come (`false`).
@@ -294,74 +298,71 @@ impl Parser {
     }
 
     /// Reads the lines of a block where they lie, as far as they are in. Data lines are joined with LF behind the first.
-    fn scan(&mut self, input: &mut Input<'_>) -> (Block, Scan) {
+    #[inline]
+    fn scan(&mut self, input: &mut Input<'_>, block: &mut Block) -> Scan {
         let window = self.window();
         let mut bytes = input.rest_mut();
         if bytes.len() > window {
             bytes = &mut bytes[..window];
         }
-        let mut block = Block::default();
         let mut at = 0;
-        loop {
-            let Some(len) = line_end(&bytes[at..]) else { return (block, Scan::Open(at)) };
+        while let Some(len) = line_end(&bytes[at..]) {
             let end = at + len;
             let cr = bytes[end] == b'\r';
-            let mut next = end + 1;
-            if cr && bytes.get(next) == Some(&b'\n') {
-                next += 1;
-            }
-            // A CR that ends the bytes at hand leaves it open whether an LF belongs to it.
-            let torn = cr && next == bytes.len() && next == end + 1;
+            let next = end + 1 + usize::from(cr && bytes.get(end + 1) == Some(&b'\n'));
             if len == 0 {
-                if torn {
+                if cr && end + 1 == bytes.len() {
+                    // It is open whether an LF belongs to this CR.
                     self.after_cr = true;
                     self.state = State::Line;
                 }
-                let end = if block.lines > 0 { Scan::Event(next) } else { Scan::Empty(next) };
-                return (block, end);
+                return if block.lines > 0 { Scan::Event(next) } else { Scan::Empty(next) };
             }
-            match classify(&bytes[at..next]) {
-                Name::Known(field, skip) => {
-                    let mut from = at + skip;
-                    // Without a colon a line end stands here.
-                    from += usize::from(bytes[from] == b' ');
-                    let value = from..end;
-                    match field {
-                        Field::Data if block.lines == 0 => block.data = value,
-                        Field::Data if block.kept_after_data() => return (block, Scan::Open(at)),
-                        Field::Data => {
-                            let to = block.data.end;
-                            block.data.end += 1 + value.len();
-                            bytes[to] = b'\n';
-                            shift(bytes, value, to + 1);
+            if let Name::Known(field, named) = classify(&bytes[at..=end]) {
+                let from = at + named;
+                // Without a colon a line end stands here.
+                let value = Span { start: from + usize::from(bytes[from] == b' '), end };
+                match field {
+                    Field::Data => {
+                        if block.lines == 0 {
+                            block.data = value;
+                        } else if block.kept > block.data.end {
+                            // Joining would overwrite a field.
+                            return Scan::Open { at, endless: false };
+                        } else {
+                            block.data.end = append(bytes, block.data.end, value);
                         }
-                        Field::Event => block.event = value,
-                        Field::Topic => block.topic = Some(value),
-                        Field::Id if memchr::memchr(0, &bytes[value.clone()]).is_none() => block.id = Some(value),
-                        Field::Id => {}
-                        Field::Retry => self.retry = digits(&bytes[value]).or(self.retry),
-                    }
-                    if field == Field::Data {
                         block.lines += 1;
+                        block.size += len + 1;
+                        at = next;
+                        if block.kept <= block.data.end {
+                            at = join_lines(bytes, at, block);
+                        }
+                        continue;
                     }
-                    block.size += len + 1;
+                    Field::Event => (block.event, block.kept) = (value, end),
+                    Field::Topic => (block.topic, block.kept) = (value, end),
+                    Field::Id if bytes[value.start..end].iter().any(|byte| *byte == 0) => {}
+                    Field::Id => (block.id, block.kept) = (value, end),
+                    Field::Retry => self.retry = digits(&bytes[value.start..end]).or(self.retry),
                 }
-                Name::Other | Name::Unfinished => {}
+                block.size += len + 1;
             }
             at = next;
-            if torn {
-                self.after_cr = true;
-                return (block, Scan::Open(at));
-            }
         }
+        // Mid-line, or behind a CR whose LF may still come.
+        self.after_cr = at == bytes.len() && at > 0 && bytes[at - 1] == b'\r';
+        Scan::Open { at, endless: bytes.len() < window }
     }
 
     /// Lends a block that was scanned where it lies.
-    fn lend<'i>(&mut self, block: &Block, (bytes, lent): (&'i mut [u8], &'i mut Lent)) -> Event<'i> {
-        let bytes = &*bytes;
-        let event = match block.texts(bytes) {
-            Some(event) => event,
-            None => block.repaired(bytes, lent),
+    #[inline]
+    fn lend<'i>(&mut self, block: &Block, (bytes, lent): (&'i [u8], &'i mut Lent)) -> Event<'i> {
+        // Mostly the data comes last: then one check covers all fields.
+        let whole = if block.kept < block.data.end { text(bytes, block.data.end) } else { None };
+        let event = match whole {
+            Some(whole) => block.slices(whole),
+            None => block.separate(bytes, lent),
         };
         if let Some(id) = event.id {
             commit(&mut self.last_id, id);
@@ -392,75 +393,95 @@ enum Scan {
     Event(usize),
     /// A block without data ends here.
     Empty(usize),
-    /// The block goes on beyond this line start.
-    Open(usize),
+    /// The block goes on at this line start.
+    Open {
+        at: usize,
+        /// No line end is in the input from there on.
+        endless: bool,
+    },
 }
 
-/// What a block holds, as ranges of the bytes it lies in.
+/// Where a value lies. The default is nowhere.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    pub(super) start: usize,
+    pub(super) end: usize,
+}
+
+impl Span {
+    /// The bytes at this place of `bytes`.
+    #[inline]
+    pub(super) fn of(self, bytes: &[u8]) -> Option<&[u8]> {
+        bytes.get(self.start..self.end)
+    }
+
+    /// The text at this place of `text`.
+    #[inline]
+    pub(super) fn of_text(self, text: &str) -> Option<&str> {
+        text.get(self.start..self.end)
+    }
+
+    #[inline]
+    pub(super) fn is_somewhere(self) -> bool {
+        self.start != usize::MAX
+    }
+}
+
+impl Default for Span {
+    #[inline]
+    fn default() -> Self {
+        Self { start: usize::MAX, end: 0 }
+    }
+}
+
+/// What a block holds, as places in the bytes it lies in.
 #[derive(Default)]
 pub(super) struct Block {
     /// The lines, joined.
-    pub(super) data: Range<usize>,
+    pub(super) data: Span,
     pub(super) lines: usize,
-    pub(super) event: Range<usize>,
-    pub(super) id: Option<Range<usize>>,
-    pub(super) topic: Option<Range<usize>>,
+    pub(super) event: Span,
+    pub(super) id: Span,
+    pub(super) topic: Span,
+    /// Where the last field but data ends.
+    pub(super) kept: usize,
     /// What counts against [`Limits::event`].
     pub(super) size: usize,
 }
 
 impl Block {
-    /// Whether joining another line of data to the first ones would overwrite a field.
-    fn kept_after_data(&self) -> bool {
-        let after = |field: &Range<usize>| field.end > self.data.end;
-        after(&self.event) || self.id.as_ref().is_some_and(after) || self.topic.as_ref().is_some_and(after)
-    }
-
-    /// The event, where all of it is valid UTF-8.
-    #[inline]
-    fn texts<'i>(&self, bytes: &'i [u8]) -> Option<Event<'i>> {
-        let text = |range: &Range<usize>| valid(bytes.get(range.clone())?);
-        let optional = |range: &Option<Range<usize>>| match range {
-            Some(range) => text(range).map(Some),
-            None => Some(None),
-        };
-        Some(Event {
-            event: if self.event.is_empty() { MESSAGE } else { text(&self.event)? },
-            data: text(&self.data)?,
-            id: optional(&self.id)?,
-            topic: optional(&self.topic)?,
-        })
-    }
-
-    /// The event with invalid UTF-8 replaced, from a buffer of its own.
-    #[cold]
-    fn repaired<'i>(&self, bytes: &[u8], lent: &'i mut Lent) -> Event<'i> {
-        let mut all = String::new();
-        let mut put = |range: &Range<usize>| {
-            let from = all.len();
-            all.push_str(&String::from_utf8_lossy(bytes.get(range.clone()).unwrap_or_default()));
-            from..all.len()
-        };
-        let repaired = Block {
-            data: put(&self.data),
-            lines: self.lines,
-            event: put(&self.event),
-            id: self.id.as_ref().map(&mut put),
-            topic: self.topic.as_ref().map(&mut put),
-            size: self.size,
-        };
-        repaired.slices(lent.put_text(all))
-    }
-
     /// The event as slices of `text`.
+    #[inline]
     pub(super) fn slices<'i>(&self, text: &'i str) -> Event<'i> {
-        let slice = |range: &Range<usize>| text.get(range.clone()).unwrap_or_default();
+        let event = self.event.of_text(text).unwrap_or_default();
         Event {
-            event: if self.event.is_empty() { MESSAGE } else { slice(&self.event) },
-            data: slice(&self.data),
-            id: self.id.as_ref().map(slice),
-            topic: self.topic.as_ref().map(slice),
+            event: if event.is_empty() { MESSAGE } else { event },
+            data: self.data.of_text(text).unwrap_or_default(),
+            id: self.id.of_text(text),
+            topic: self.topic.of_text(text),
         }
+    }
+
+    /// The event from a buffer of its own: invalid UTF-8 replaced, or fields that lie behind the data.
+    #[cold]
+    fn separate<'i>(&self, bytes: &[u8], lent: &'i mut Lent) -> Event<'i> {
+        let mut all = String::new();
+        let mut put = |span: Span| match span.of(bytes) {
+            Some(bytes) => {
+                let start = all.len();
+                all.push_str(&String::from_utf8_lossy(bytes));
+                Span { start, end: all.len() }
+            }
+            None => span,
+        };
+        let separate = Block {
+            data: put(self.data),
+            event: put(self.event),
+            id: put(self.id),
+            topic: put(self.topic),
+            ..Block::default()
+        };
+        separate.slices(lent.put_text(all))
     }
 }
 
@@ -487,30 +508,43 @@ pub(super) enum Name {
 }
 
 /// Reads the field name at the start of a line. Names match byte for byte, and end at a colon or the line's end.
-#[inline]
+#[inline(always)]
 pub(super) fn classify(line: &[u8]) -> Name {
-    let (field, name) = match line.first() {
-        Some(b'd') => (Field::Data, &b"data"[..]),
-        Some(b'e') => (Field::Event, &b"event"[..]),
-        Some(b'i') => (Field::Id, &b"id"[..]),
-        Some(b'r') => (Field::Retry, &b"retry"[..]),
-        Some(b't') => (Field::Topic, &b"topic"[..]),
-        Some(_) => return Name::Other,
-        None => return Name::Unfinished,
-    };
-    match line.get(name.len()) {
-        Some(b':') if line.starts_with(name) => Name::Known(field, name.len() + 1),
-        Some(b'\r' | b'\n') if line.starts_with(name) => Name::Known(field, name.len()),
-        Some(_) => Name::Other,
-        None if name.starts_with(line) => Name::Unfinished,
-        None => Name::Other,
+    match line {
+        [b'd', b'a', b't', b'a', b':', ..] => Name::Known(Field::Data, 5),
+        [b'i', b'd', b':', ..] => Name::Known(Field::Id, 3),
+        [b'e', b'v', b'e', b'n', b't', b':', ..] => Name::Known(Field::Event, 6),
+        [b':', ..] => Name::Other,
+        _ => classify_rare(line),
     }
 }
 
+#[inline(never)]
+fn classify_rare(line: &[u8]) -> Name {
+    const NAMES: [(Field, &[u8]); 5] = [
+        (Field::Data, b"data"),
+        (Field::Event, b"event"),
+        (Field::Id, b"id"),
+        (Field::Retry, b"retry"),
+        (Field::Topic, b"topic"),
+    ];
+    for (field, name) in NAMES {
+        match line.strip_prefix(name) {
+            Some([b':', ..]) => return Name::Known(field, name.len() + 1),
+            Some([b'\r' | b'\n', ..]) => return Name::Known(field, name.len()),
+            Some([_, ..]) => {}
+            Some([]) => return Name::Unfinished,
+            None if name.starts_with(line) => return Name::Unfinished,
+            None => {}
+        }
+    }
+    Name::Other
+}
+
 /// The length of the line at the front, where it is `data: ` and a value, ends in LF and is followed by another LF.
-#[inline]
+#[inline(always)]
 fn single_line(bytes: &[u8], window: usize) -> Option<usize> {
-    if !bytes.starts_with(b"data: ") {
+    if !bytes.starts_with(DATA) {
         return None;
     }
     let end = line_end(bytes)?;
@@ -518,15 +552,78 @@ fn single_line(bytes: &[u8], window: usize) -> Option<usize> {
 }
 
 /// Where the line at the front ends: the index of its CR or LF.
-#[inline]
+///
+/// Lines are short: sixteen bytes at a time, without a call, are faster for them than a vectorised search.
+#[inline(always)]
 pub(super) fn line_end(bytes: &[u8]) -> Option<usize> {
-    memchr2(b'\n', b'\r', bytes)
+    /// Longer lines are searched by `memchr`.
+    const SHORT: usize = 128;
+    let mut at = 0;
+    while at < SHORT {
+        let Some((pair, _)) = bytes.get(at..).and_then(|rest| rest.split_first_chunk::<16>()) else { break };
+        let [low, high] = [below_so(&pair[..8]), below_so(&pair[8..])];
+        if low | high != 0 {
+            at += if low != 0 { low.trailing_zeros() } else { 64 + high.trailing_zeros() } as usize / 8;
+            if matches!(bytes[at], b'\n' | b'\r') {
+                return Some(at);
+            }
+            // A tab or a NUL, say.
+            break;
+        }
+        at += 16;
+    }
+    Some(at + memchr2(b'\n', b'\r', bytes.get(at..)?)?)
 }
 
-/// Moves `value` down to `to`.
+/// Marks bytes below 0x0E (SO), CR and LF among them, in their high bits. Only the lowest mark is exact: a borrow may
+/// set some above it.
+#[inline(always)]
+fn below_so(bytes: &[u8]) -> u64 {
+    const ONES: u64 = u64::MAX / 0xFF;
+    let word = bytes.first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
+    word.wrapping_sub(ONES * 0x0E) & !word & (ONES * 0x80)
+}
+
+/// Takes the lines of data at `at` that end in LF, one after the other, and joins them. Gives where it stopped.
 #[inline]
-fn shift(bytes: &mut [u8], value: Range<usize>, to: usize) {
-    bytes.copy_within(value, to);
+fn join_lines(bytes: &mut [u8], mut at: usize, block: &mut Block) -> usize {
+    while let Some(line) = bytes.get(at..).filter(|line| line.starts_with(DATA)) {
+        let Some(len) = line_end(line).filter(|len| line[*len] == b'\n') else { break };
+        block.data.end = append(bytes, block.data.end, Span { start: at + DATA.len(), end: at + len });
+        block.lines += 1;
+        block.size += len + 1;
+        at += len + 1;
+    }
+    at
+}
+
+/// Joins another line of data with LF to those that end at `end`, further down than it lies now. Gives the new end.
+#[inline(always)]
+fn append(bytes: &mut [u8], end: usize, line: Span) -> usize {
+    /// Up to here moving word by word is faster than a call.
+    const SHORT: usize = 64;
+    let len = line.end - line.start;
+    bytes[end] = b'\n';
+    let to = end + 1;
+    if (8..=SHORT).contains(&len) {
+        // The last word may overlap the one before it, so it is read before anything moves.
+        let last = word(bytes, line.end - 8);
+        let mut moved = 0;
+        while moved + 8 < len {
+            let word = word(bytes, line.start + moved);
+            bytes[to + moved..to + moved + 8].copy_from_slice(&word);
+            moved += 8;
+        }
+        bytes[to + len - 8..to + len].copy_from_slice(&last);
+    } else {
+        bytes.copy_within(line.start..line.end, to);
+    }
+    to + len
+}
+
+#[inline(always)]
+fn word(bytes: &[u8], at: usize) -> [u8; 8] {
+    bytes.get(at..).and_then(|bytes| bytes.first_chunk().copied()).unwrap_or_default()
 }
 
 /// The number that a `retry` field sets: ASCII digits only. One that does not fit 64 bits counts as none.
@@ -543,19 +640,29 @@ pub(super) fn digit(number: u64, byte: &u8) -> Option<u64> {
     number.checked_mul(10)?.checked_add(u64::from(digit))
 }
 
+/// The first `len` bytes as text, where they are valid UTF-8.
+///
+/// A short text is validated together with what lies behind it: the check takes 64 bytes at once far faster than it takes
+/// some dozens one by one. Only where that fails is the text looked at by itself.
+#[inline]
+fn text(bytes: &[u8], len: usize) -> Option<&str> {
+    /// What the vectorised check takes at once.
+    const BLOCK: usize = 64;
+    if len < BLOCK && bytes.len() >= BLOCK {
+        // Not inside a character, if the next one can help it.
+        let end =
+            (BLOCK..BLOCK + 4).find(|end| bytes.get(*end).is_none_or(|byte| byte & 0xC0 != 0x80)).unwrap_or(BLOCK);
+        if let Some(text) = valid(&bytes[..end]) {
+            return text.get(..len);
+        }
+    }
+    valid(bytes.get(..len)?)
+}
+
 /// `bytes` as text, where they are valid UTF-8.
 #[inline]
 pub(super) fn valid(bytes: &[u8]) -> Option<&str> {
     simdutf8::basic::from_utf8(bytes).ok()
-}
-
-/// `bytes` as text; invalid ones are replaced, in a buffer of `lent`.
-#[inline]
-fn text<'i>(bytes: &'i [u8], lent: &'i mut Lent) -> &'i str {
-    match valid(bytes) {
-        Some(text) => text,
-        None => lent.put_text(String::from_utf8_lossy(bytes).into_owned()),
-    }
 }
 
 /// Makes `id` the last event id. The allocation is reused, unless it is long and mostly unused.

@@ -43,11 +43,8 @@ pub fn naive(stream: &[u8]) -> Outcome {
     for line in lines {
         if line.is_empty() {
             outcome.last_event_id = id.clone();
-            let (mut data, event, topic) = (
-                std::mem::take(&mut data),
-                std::mem::take(&mut event),
-                std::mem::take(&mut topic),
-            );
+            let (mut data, event, topic) =
+                (std::mem::take(&mut data), std::mem::take(&mut event), std::mem::take(&mut topic));
             if data.pop().is_some() {
                 let event = if event.is_empty() { "message".into() } else { event };
                 outcome.events.push(Seen { event, data, last_event_id: id.clone(), topic });
