@@ -36,6 +36,19 @@ pub(crate) const fn is_token(byte: u8) -> bool {
     matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
+/// Whether `text` is `lower` (a literal in lower case) in any case. With the length known, the comparison is a few words
+/// wide and has no loop.
+#[inline(always)]
+pub(crate) fn is<const N: usize>(text: &[u8], lower: &[u8; N]) -> bool {
+    let Ok(text) = <&[u8; N]>::try_from(text) else { return false };
+    let mut differ = 0;
+    for (byte, lower) in text.iter().zip(lower) {
+        let fold = if lower.is_ascii_lowercase() { 0x20 } else { 0 };
+        differ |= (byte | fold) ^ lower;
+    }
+    differ == 0
+}
+
 /// Checks a list of fields that an application wants to write, none of which may be among `reserved`. O(bytes).
 pub(crate) fn check(fields: &[(&str, &str)], reserved: &[&str]) -> Result<(), FieldError> {
     for (name, value) in fields {

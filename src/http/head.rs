@@ -7,6 +7,7 @@
 //! On top of `httparse`, which knows the grammar of lines, this file holds the policy: CRLF only, caps, exactly one Host, and the
 //! framing of the body that follows (RFC 9112 section 6.3), so that no head that could be read two ways is ever handed out.
 
+use crate::http::field::is;
 use crate::http::framing::framing;
 use crate::http::lines::{Lines, StartLine};
 use crate::http::target::{self, DecodeError, Plus, Query};
@@ -180,9 +181,12 @@ impl RequestReader {
         // The fast path: a valid head lies whole in the input. Anything else, errors included, is judged line by line
         // below, so that the verdict does not depend on the cut.
         if self.lines.is_fresh() {
-            if let Ok(Some((end, parts))) = parse_request(capped(input.rest(), limits), limits) {
-                if usize::from(parts.line_len) <= limits.request_line {
-                    return Ok(Some(parts.of(input.take(end))));
+            // Filled where it lies: half a KiB is not moved from hand to hand.
+            let mut head = RequestHead { bytes: &[], parts: RequestParts::new() };
+            if let Ok(Some(end)) = parse_request(capped(input.rest(), limits), limits, &mut head.parts) {
+                if usize::from(head.parts.line_len) <= limits.request_line {
+                    head.bytes = input.take(end);
+                    return Ok(Some(head));
                 }
             }
         }
@@ -195,11 +199,10 @@ impl RequestReader {
         limits: &HeadLimits,
         input: &'i mut Input<'_>,
     ) -> Result<Option<RequestHead<'i>>, HeadError> {
-        let parse = |head: &[u8]| match parse_request(head, limits) {
-            Ok(Some((_, parts))) => Ok(parts),
+        let parse = |head: &[u8]| {
+            let mut parts = RequestParts::new();
             // The line search saw the end of the head; a parser that wants more disagrees about the request line.
-            Ok(None) => Err(HeadError::RequestLine),
-            Err(e) => Err(e),
+            parse_request(head, limits, &mut parts)?.map(|_| parts).ok_or(HeadError::RequestLine)
         };
         let found = self.lines.find(limits, StartLine::Request, input, parse)?;
         Ok(found.map(|(head, parts)| parts.of(head)))
@@ -269,7 +272,13 @@ pub struct RequestHead<'i> {
 impl<'i> RequestHead<'i> {
     /// The method, case-sensitive (RFC 9110 section 9.1).
     pub fn method(&self) -> &'i str {
-        text(self.bytes.get(..self.parts.method_len.into()).unwrap_or_default())
+        text(self.method_bytes())
+    }
+
+    /// The method as bytes, which saves looking at it once more.
+    #[inline]
+    pub(crate) fn method_bytes(&self) -> &'i [u8] {
+        self.bytes.get(..self.parts.method_len.into()).unwrap_or_default()
     }
 
     /// The request target as sent: printable ASCII without spaces.
@@ -518,6 +527,12 @@ struct RequestParts {
 
 impl RequestParts {
     #[inline]
+    fn new() -> Self {
+        let fields = Fields { table: [Field::default(); MAX_HEADERS], count: 0, version: Version::Http11 };
+        Self { method_len: 0, target_len: 0, line_len: 0, framing: Framing::None, fields }
+    }
+
+    #[inline]
     fn of(self, bytes: &[u8]) -> RequestHead<'_> {
         RequestHead { bytes, parts: self }
     }
@@ -544,9 +559,9 @@ pub(super) fn capped<'b>(bytes: &'b [u8], limits: &HeadLimits) -> &'b [u8] {
     &bytes[..bytes.len().min(limits.bytes).min(MAX_HEAD)]
 }
 
-/// Parses the request head that `bytes` begin with: where it ends, and its parts.
+/// Parses the request head that `bytes` begin with into `parts`: where it ends.
 #[inline]
-fn parse_request(bytes: &[u8], limits: &HeadLimits) -> Result<Option<(usize, RequestParts)>, HeadError> {
+fn parse_request(bytes: &[u8], limits: &HeadLimits, parts: &mut RequestParts) -> Result<Option<usize>, HeadError> {
     // `httparse` would pass over any number of empty lines; here they were counted and taken before.
     if matches!(bytes.first(), Some(b'\r' | b'\n')) {
         return Err(HeadError::EmptyLines);
@@ -566,15 +581,15 @@ fn parse_request(bytes: &[u8], limits: &HeadLimits) -> Result<Option<(usize, Req
         return Err(HeadError::RequestLine);
     }
     let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
-    let mut fields = Fields { table: [Field::default(); MAX_HEADERS], count: 0, version };
-    let known = tabulate(&mut fields, request.headers, bytes, end)?;
+    parts.fields.version = version;
+    let known = tabulate(&mut parts.fields, request.headers, bytes, end)?;
     check_host(&known, version)?;
-    let headers = Headers { bytes, fields: fields.all() };
-    let framing = framing(known.framed, headers, version, Framing::None)?;
+    let headers = Headers { bytes, fields: parts.fields.all() };
+    parts.framing = framing(known.framed, headers, version, Framing::None)?;
     // "GET / HTTP/1.1"
-    let line_len = (method.len() + target.len() + 10) as u16;
-    let (method_len, target_len) = (method.len() as u16, target.len() as u16);
-    Ok(Some((end, RequestParts { method_len, target_len, line_len, framing, fields })))
+    parts.line_len = (method.len() + target.len() + 10) as u16;
+    (parts.method_len, parts.target_len) = (method.len() as u16, target.len() as u16);
+    Ok(Some(end))
 }
 
 /// Parses the response head that `bytes` begin with: where it ends, and its parts.
@@ -638,12 +653,12 @@ fn tabulate<'b>(
         };
         match name.len() {
             // "An empty name" is no token: `httparse` refused it.
-            4 if name.eq_ignore_ascii_case(b"host") => {
+            4 if is(name, b"host") => {
                 known.host_repeated |= known.host.is_some();
                 known.host = Some(header.value);
             }
-            14 => known.framed |= name.eq_ignore_ascii_case(b"content-length"),
-            17 => known.framed |= name.eq_ignore_ascii_case(b"transfer-encoding"),
+            14 => known.framed |= is(name, b"content-length"),
+            17 => known.framed |= is(name, b"transfer-encoding"),
             _ => {}
         }
     }
@@ -739,6 +754,10 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
             }
         }
         _ => {
+            // Nearly every host is a name without a port: one pass without a branch.
+            if host.iter().fold(true, |named, b| named & REG_NAME[usize::from(*b)]) {
+                return true;
+            }
             let end = host.iter().position(|b| !REG_NAME[usize::from(*b)]).unwrap_or(host.len());
             &host[end..]
         }
