@@ -89,10 +89,23 @@ impl<'b> Input<'b> {
         self.at = self.bytes.len();
     }
 
-    /// What no parser has taken yet, to be rewritten in place.
+    /// As [`rest`](Self::rest), up to where [`taken`](Self::taken) would be `until`.
     #[inline]
-    pub(crate) fn rest_mut(&mut self) -> &mut [u8] {
-        self.bytes.get_mut(self.at..).unwrap_or_default()
+    pub(crate) fn rest_until(&self, until: usize) -> &[u8] {
+        self.bytes.get(self.at..until.min(self.bytes.len())).unwrap_or_default()
+    }
+
+    /// As [`rest_until`](Self::rest_until), to be rewritten in place.
+    #[inline]
+    pub(crate) fn rest_until_mut(&mut self, until: usize) -> &mut [u8] {
+        let until = until.min(self.bytes.len());
+        self.bytes.get_mut(self.at..until).unwrap_or_default()
+    }
+
+    /// Gives the last `n` bytes back: somebody else takes them again.
+    #[inline]
+    pub(crate) fn untake(&mut self, n: usize) {
+        self.at = self.at.saturating_sub(n);
     }
 
     /// Takes the next `n` bytes. Lends them together with all that is behind them (a parser may look ahead), and with the place

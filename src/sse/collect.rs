@@ -86,13 +86,13 @@ impl Open {
     }
 
     /// Takes a line of data of which more than the name is in, but not its end.
-    pub(super) fn take_data(&mut self, named: usize, input: &mut Input<'_>) {
+    pub(super) fn take_data(&mut self, named: usize, input: &mut Input<'_>, until: usize) {
         self.enter(Field::Data, named, input);
-        let space = input.rest().get(named) == Some(&b' ');
-        let value = input.rest().get(named + usize::from(space)..).unwrap_or_default();
-        self.line = input.rest().len();
-        self.value(value);
-        input.skip_all();
+        let rest = input.rest_until(until);
+        let value = rest.get(named..).unwrap_or_default();
+        self.line = rest.len();
+        self.value(value.strip_prefix(b" ").unwrap_or(value));
+        input.skip(self.line);
     }
 
     /// More of the line's value.
@@ -138,9 +138,9 @@ impl Open {
 
 impl Parser {
     /// Takes lines apart and collects what they hold, until the block ends or the input does.
-    pub(super) fn collect(&mut self, input: &mut Input<'_>) -> Result<Collected, ParseError> {
+    pub(super) fn collect(&mut self, input: &mut Input<'_>, until: usize) -> Result<Collected, ParseError> {
         let Some(open) = self.open.as_deref_mut() else { return Ok(Collected::Nothing) };
-        while let Some(&first) = input.rest().first() {
+        while let Some(&first) = input.rest_until(until).first() {
             match self.state {
                 State::Name => {
                     // A name of at most five bytes is torn; it is told apart byte by byte.
@@ -165,7 +165,7 @@ impl Parser {
                     self.state = State::Value;
                 }
                 State::Value => {
-                    let rest = input.rest();
+                    let rest = input.rest_until(until);
                     let end = line_end(rest);
                     let piece = &rest[..end.unwrap_or(rest.len())];
                     open.line += piece.len();
@@ -206,7 +206,7 @@ impl Parser {
                         self.open = None;
                         return Ok(Collected::Nothing);
                     }
-                    match classify(input.rest()) {
+                    match classify(input.rest_until(until)) {
                         Name::Known(field, named) => {
                             input.skip(named);
                             open.enter(field, named, input);
@@ -214,10 +214,10 @@ impl Parser {
                         }
                         Name::Other => self.state = State::Skip,
                         Name::Unfinished => {
-                            let rest = input.rest();
+                            let rest = input.rest_until(until);
                             open.named = rest.len();
                             open.name[..rest.len()].copy_from_slice(rest);
-                            input.skip_all();
+                            input.skip(open.named);
                             self.state = State::Name;
                         }
                     }
@@ -236,7 +236,6 @@ impl Parser {
 
     /// Lends the collected event, and is between two blocks again.
     pub(super) fn dispatch<'i>(&mut self, input: &'i mut Input<'_>) -> Event<'i> {
-        self.behind_block(input);
         let Open { mut data, fields, mut block, .. } = self.open.take().map(|open| *open).unwrap_or_default();
         if let Some(id) = block.id.of_text(&fields.text) {
             commit(&mut self.last_id, id);

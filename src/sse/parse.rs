@@ -179,17 +179,13 @@ impl Parser {
         if self.state == State::Idle {
             // One line of data, ended by LF LF, is what nearly all streams consist of.
             if let Some(line) = single_line(input.rest(), self.window()) {
-                let (bytes, lent) = input.take_or_lend(line + 2);
-                let line = match text(bytes, line) {
-                    Some(line) => line,
-                    None => lent.put_text(String::from_utf8_lossy(&bytes[..line]).into_owned()),
-                };
-                // `data: ` is ASCII and stays what it is.
-                let data = line.get(DATA.len()..).unwrap_or_default();
-                return Ok(Some(Event { event: MESSAGE, data, id: None, topic: None }));
+                return Ok(Some(lend_line(line, input)));
             }
         }
-        self.next_block(input)
+        match self.find(input, usize::MAX)? {
+            Some(found) => Ok(Some(self.lend(found, input))),
+            None => Ok(None),
+        }
     }
 
     /// Bytes of input in which no limit can be broken.
@@ -198,32 +194,33 @@ impl Parser {
         self.limits.line.min(self.limits.event)
     }
 
+    /// Looks for the next event in the input, up to where `until` bytes of it are taken. Takes what is not part of that event.
+    ///
+    /// What was found is to be lent at once: the parser may be asked nothing else before.
     #[inline(never)]
-    fn next_block<'i>(&mut self, input: &'i mut Input<'_>) -> Result<Option<Event<'i>>, ParseError> {
+    pub(super) fn find(&mut self, input: &mut Input<'_>, until: usize) -> Result<Option<Found>, ParseError> {
         input.reclaim();
         loop {
             match self.state {
                 State::Idle => {
-                    if input.is_empty() {
+                    if input.rest_until(until).is_empty() {
                         return Ok(None);
                     }
                     let mut block = Block::default();
-                    match self.scan(input, &mut block) {
-                        Scan::Event(taken) => {
-                            return Ok(Some(self.lend(&block, input.take_or_lend(taken))));
-                        }
+                    match self.scan(input, until, &mut block) {
+                        Scan::Event(taken) => return Ok(Some(Found { block, taken })),
                         Scan::Empty(taken) => {
                             if let Some(id) = block.id.of(input.rest()) {
                                 commit(&mut self.last_id, &String::from_utf8_lossy(id));
                             }
                             input.skip(taken);
                         }
-                        Scan::Open { at, endless } => self.open_block(&block, at, endless, input),
+                        Scan::Open { at, endless } => self.open_block(&block, at, endless, input, until),
                     }
                 }
                 State::Name | State::Space | State::Value | State::Line if self.open.is_some() => {
-                    match self.collect(input) {
-                        Ok(Collected::Event) => return Ok(Some(self.dispatch(input))),
+                    match self.collect(input, until) {
+                        Ok(Collected::Event) => return Ok(Some(Found { block: Block::default(), taken: 0 })),
                         Ok(Collected::Nothing) => {}
                         Ok(Collected::Empty) => return Ok(None),
                         Err(error) => {
@@ -233,21 +230,26 @@ impl Parser {
                     }
                 }
                 State::Name | State::Space | State::Value | State::Line => {
-                    if !self.behind_block(input) {
-                        return Ok(None);
+                    if self.after_cr {
+                        let Some(&first) = input.rest_until(until).first() else { return Ok(None) };
+                        input.skip(usize::from(first == b'\n'));
+                        self.after_cr = false;
                     }
+                    self.state = State::Idle;
                 }
                 State::Skip => {
-                    let Some(end) = line_end(input.rest()) else {
-                        input.skip_all();
+                    let rest = input.rest_until(until);
+                    let Some(end) = line_end(rest) else {
+                        let len = rest.len();
+                        input.skip(len);
                         return Ok(None);
                     };
-                    self.after_cr = input.rest()[end] == b'\r';
+                    self.after_cr = rest[end] == b'\r';
                     self.state = State::Line;
                     input.skip(end + 1);
                 }
                 State::Bom(seen) => {
-                    let Some(&byte) = input.rest().first() else { return Ok(None) };
+                    let Some(&byte) = input.rest_until(until).first() else { return Ok(None) };
                     if BOM.get(usize::from(seen)) == Some(&byte) {
                         input.skip(1);
                         self.state = if seen == 2 { State::Idle } else { State::Bom(seen + 1) };
@@ -257,7 +259,8 @@ impl Parser {
                     }
                 }
                 State::Failed(error) => {
-                    input.skip_all();
+                    let len = input.rest_until(until).len();
+                    input.skip(len);
                     return Err(error);
                 }
             }
@@ -265,8 +268,8 @@ impl Parser {
     }
 
     /// Goes on with the rest of a block line by line, behind the `taken` bytes that were scanned where they lie.
-    fn open_block(&mut self, block: &Block, taken: usize, endless: bool, input: &mut Input<'_>) {
-        let next = input.rest().get(taken..).unwrap_or_default();
+    fn open_block(&mut self, block: &Block, taken: usize, endless: bool, input: &mut Input<'_>, until: usize) {
+        let next = input.rest_until(until).get(taken..).unwrap_or_default();
         // A blank line is here only behind a window that ends before it.
         let blank = matches!(next.first(), Some(b'\r' | b'\n'));
         let name = if next.is_empty() || blank { None } else { Some(classify(next)) };
@@ -277,31 +280,19 @@ impl Parser {
         self.state = match (name, &mut self.open) {
             (Some(Name::Other), _) => State::Skip,
             // Searched already: the rest of the input is value, where there is any.
-            (Some(Name::Known(Field::Data, named)), Some(open)) if endless && input.rest().len() > named => {
-                open.take_data(named, input);
+            (Some(Name::Known(Field::Data, named)), Some(open)) if endless && input.rest_until(until).len() > named => {
+                open.take_data(named, input, until);
                 State::Value
             }
             _ => State::Line,
         };
     }
 
-    /// Behind the end of a block: between two blocks, unless that end was a CR and an LF may still come (`false`).
-    pub(super) fn behind_block(&mut self, input: &mut Input<'_>) -> bool {
-        self.state = State::Line;
-        if self.after_cr {
-            let Some(&first) = input.rest().first() else { return false };
-            input.skip(usize::from(first == b'\n'));
-            self.after_cr = false;
-        }
-        self.state = State::Idle;
-        true
-    }
-
     /// Reads the lines of a block where they lie, as far as they are in. Data lines are joined with LF behind the first.
     #[inline]
-    fn scan(&mut self, input: &mut Input<'_>, block: &mut Block) -> Scan {
+    fn scan(&mut self, input: &mut Input<'_>, until: usize, block: &mut Block) -> Scan {
         let window = self.window();
-        let mut bytes = input.rest_mut();
+        let mut bytes = input.rest_until_mut(until);
         if bytes.len() > window {
             bytes = &mut bytes[..window];
         }
@@ -355,9 +346,14 @@ impl Parser {
         Scan::Open { at, endless: bytes.len() < window }
     }
 
-    /// Lends a block that was scanned where it lies.
+    /// Lends what [`find`](Self::find) found, and takes it.
     #[inline]
-    fn lend<'i>(&mut self, block: &Block, (bytes, lent): (&'i [u8], &'i mut Lent)) -> Event<'i> {
+    pub(super) fn lend<'i>(&mut self, found: Found, input: &'i mut Input<'_>) -> Event<'i> {
+        if found.taken == 0 {
+            return self.dispatch(input);
+        }
+        let (bytes, lent) = input.take_or_lend(found.taken);
+        let block = found.block;
         // Mostly the data comes last: then one check covers all fields.
         let whole = if block.kept < block.data.end { text(bytes, block.data.end) } else { None };
         let event = match whole {
@@ -385,6 +381,14 @@ impl fmt::Debug for Parser {
             .field("retry", &self.retry)
             .finish_non_exhaustive()
     }
+}
+
+/// An event that is due.
+pub(super) struct Found {
+    /// Where its fields lie, if they lie in the input.
+    block: Block,
+    /// Bytes of the input that are still to be taken with it: none where it was collected.
+    pub(super) taken: usize,
 }
 
 /// How far a scan came.
@@ -549,6 +553,18 @@ fn single_line(bytes: &[u8], window: usize) -> Option<usize> {
     }
     let end = line_end(bytes)?;
     (bytes[end..].starts_with(b"\n\n") && end + 2 <= window).then_some(end)
+}
+
+/// Lends the one line of data at the front, `len` bytes with its name, and takes it and its two line ends.
+#[inline(always)]
+fn lend_line<'i>(len: usize, input: &'i mut Input<'_>) -> Event<'i> {
+    let (bytes, lent) = input.take_or_lend(len + 2);
+    let line = match text(bytes, len) {
+        Some(line) => line,
+        None => lent.put_text(String::from_utf8_lossy(&bytes[..len]).into_owned()),
+    };
+    // The name is ASCII and stays what it is.
+    Event { event: MESSAGE, data: line.get(DATA.len()..).unwrap_or_default(), id: None, topic: None }
 }
 
 /// Where the line at the front ends: the index of its CR or LF.

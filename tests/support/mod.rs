@@ -1,5 +1,5 @@
 //! What the event-stream tests share: a naive parser straight from the standard, and ways to feed the real one.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use tautline::sse::{Limits, ParseError, Parser};
 use tautline::{Buffers, Input};
