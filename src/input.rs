@@ -20,10 +20,21 @@ pub struct Input<'b> {
 }
 
 /// A message that was assembled over several reads, kept alive while an event lends it.
-enum Lent {
+pub(crate) enum Lent {
     Nothing,
     Binary(Vec<u8>),
     Text(String),
+}
+
+impl Lent {
+    /// Lends `text` instead of what was lent before.
+    pub(crate) fn put_text(&mut self, text: String) -> &str {
+        *self = Self::Text(text);
+        match self {
+            Self::Text(text) => text,
+            _ => "",
+        }
+    }
 }
 
 impl<'b> Input<'b> {
@@ -83,6 +94,34 @@ impl<'b> Input<'b> {
     #[inline]
     pub fn skip_all(&mut self) {
         self.rest = &mut [];
+    }
+
+    /// As [`rest`](Self::rest), up to where [`taken`](Self::taken) would be `until`.
+    #[inline]
+    pub(crate) fn rest_until(&self, until: usize) -> &[u8] {
+        self.bytes.get(self.at..until.min(self.bytes.len())).unwrap_or_default()
+    }
+
+    /// As [`rest_until`](Self::rest_until), to be rewritten in place.
+    #[inline]
+    pub(crate) fn rest_until_mut(&mut self, until: usize) -> &mut [u8] {
+        let until = until.min(self.bytes.len());
+        self.bytes.get_mut(self.at..until).unwrap_or_default()
+    }
+
+    /// Gives the last `n` bytes back: somebody else takes them again.
+    #[inline]
+    pub(crate) fn untake(&mut self, n: usize) {
+        self.at = self.at.saturating_sub(n);
+    }
+
+    /// Takes the next `n` bytes. Lends them together with all that is behind them (a parser may look ahead), and with the place
+    /// for a text that may have to be lent instead.
+    #[inline]
+    pub(crate) fn take_or_lend(&mut self, n: usize) -> (&[u8], &mut Lent) {
+        let from = self.at;
+        self.skip(n);
+        (self.bytes.get(from..).unwrap_or_default(), &mut self.lent)
     }
 
     /// An empty growable buffer: a pooled one where the caller lent a pool.

@@ -300,6 +300,20 @@ pub fn push_chunk(parts: &[&[u8]], out: &mut Output) -> Result<(), Full> {
     Ok(())
 }
 
+/// As [`push_chunk`], of `len` bytes that `fill` writes into their place.
+pub(crate) fn push_chunk_with(len: usize, fill: impl FnOnce(&mut [u8]), out: &mut Output) -> Result<(), Full> {
+    if len == 0 {
+        return Ok(());
+    }
+    let size = ChunkSize::new(len);
+    let (head, rest) = out.space(size.as_bytes().len() + len + 2)?.split_at_mut(size.as_bytes().len());
+    let (data, end) = rest.split_at_mut(len);
+    head.copy_from_slice(size.as_bytes());
+    fill(data);
+    end.copy_from_slice(b"\r\n");
+    Ok(())
+}
+
 /// As [`push_chunk`]; long data by reference.
 pub fn push_chunk_shared(data: &Bytes, out: &mut Output) -> Result<(), Full> {
     if data.is_empty() {

@@ -356,6 +356,21 @@ impl Server {
         Ok(())
     }
 
+    /// As [`send_chunk`](Self::send_chunk), of `len` bytes that `fill` writes into their place.
+    pub(crate) fn send_with(
+        &mut self,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
+        out: &mut Output,
+    ) -> Result<(), ResponseError> {
+        match self.answer {
+            Answer::Chunked => response::push_chunk_with(len, fill, out)?,
+            Answer::Raw => fill(out.space(len)?),
+            Answer::Complete | Answer::Owed => return Err(ResponseError::NotStreaming),
+        }
+        Ok(())
+    }
+
     /// As [`send_chunk`](Self::send_chunk); long data goes by reference.
     ///
     /// # Errors
