@@ -18,8 +18,8 @@ use std::{env, io, thread};
 use tautline::http::server::Event as Http;
 use tautline::http::upgrade::{Answer, Upgrade, UpgradeConfig};
 use tautline::http::{RequestHead, Response, Server, ServerConfig};
-use tautline::sse::server::{Opened, ServerStream, ServerStreamConfig, Subscription};
 use tautline::sse::Event as Tick;
+use tautline::sse::server::{Opened, ServerStream, ServerStreamConfig, Subscription};
 use tautline::time::Clock;
 use tautline::ws::{self, Connection};
 use tautline::{Buffers, Input, Instant, Output};
@@ -74,7 +74,12 @@ fn serve(mut socket: TcpStream, clock: Clock) -> io::Result<()> {
 }
 
 /// Reads once, until the deadline at most: `None` says that it has come.
-fn wait(socket: &mut TcpStream, buffer: &mut [u8], deadline: Option<Instant>, now: Instant) -> io::Result<Option<usize>> {
+fn wait(
+    socket: &mut TcpStream,
+    buffer: &mut [u8],
+    deadline: Option<Instant>,
+    now: Instant,
+) -> io::Result<Option<usize>> {
     // A timeout of zero would mean none.
     let timeout = deadline.map(|deadline| deadline.saturating_duration_since(now).max(Duration::from_millis(1)));
     socket.set_read_timeout(timeout)?;

@@ -13,7 +13,11 @@ use core::fmt;
 ///
 /// The bytes are lent mutably because WebSocket payloads are unmasked where they lie.
 pub struct Input<'b> {
+    /// What is left, behind `front` bytes that were taken last and may still be lent. They are cut off when the next are taken:
+    /// until then they can be lent together with what is behind them, or given back.
+    // INVARIANT: front <= rest.len() <= len
     rest: &'b mut [u8],
+    front: usize,
     len: usize,
     lent: Lent,
     buffers: Option<&'b mut Buffers>,
@@ -41,87 +45,116 @@ impl<'b> Input<'b> {
     /// A cursor at the start of `bytes`. Buffers for messages that span reads come from the allocator.
     #[inline]
     pub fn new(bytes: &'b mut [u8]) -> Self {
-        Self { len: bytes.len(), rest: bytes, lent: Lent::Nothing, buffers: None }
+        Self { len: bytes.len(), rest: bytes, front: 0, lent: Lent::Nothing, buffers: None }
     }
 
     /// As [`new`](Self::new), with assembly buffers taken from and given back to `buffers` (one per thread).
     #[inline]
     pub fn with_buffers(bytes: &'b mut [u8], buffers: &'b mut Buffers) -> Self {
-        Self { len: bytes.len(), rest: bytes, lent: Lent::Nothing, buffers: Some(buffers) }
+        Self { len: bytes.len(), rest: bytes, front: 0, lent: Lent::Nothing, buffers: Some(buffers) }
     }
 
     /// What no parser has taken yet. A caller that stops early feeds these bytes first the next time.
-    #[inline(always)]
+    #[inline]
     pub fn rest(&self) -> &[u8] {
-        self.rest
+        // `get` keeps a panic path out of every parser.
+        self.rest.get(self.front..).unwrap_or_default()
     }
 
     /// Whether every byte was taken.
-    #[inline(always)]
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.rest.is_empty()
+        self.rest.len() == self.front
     }
 
     /// How many bytes were taken so far.
     #[inline]
     pub fn taken(&self) -> usize {
-        self.len - self.rest.len()
+        self.len - self.rest.len() + self.front
     }
 
     /// Takes the next `n` bytes, or all that are left where there are fewer.
-    #[inline(always)]
-    pub fn take(&mut self, n: usize) -> &'b mut [u8] {
-        let n = n.min(self.rest.len());
-        let (taken, rest) = core::mem::take(&mut self.rest).split_at_mut(n);
-        self.rest = rest;
-        taken
+    #[inline]
+    pub fn take(&mut self, n: usize) -> &mut [u8] {
+        self.skip(n);
+        self.rest.get_mut(..self.front).unwrap_or_default()
     }
 
     /// The next `n` bytes, or all that are left where there are fewer, without taking them.
     #[inline]
     pub fn peek(&mut self, n: usize) -> &mut [u8] {
-        let n = n.min(self.rest.len());
-        &mut self.rest[..n]
+        let rest = self.settled();
+        let n = n.min(rest.len());
+        rest.get_mut(..n).unwrap_or_default()
     }
 
     /// Passes over the next `n` bytes, or all that are left where there are fewer.
     #[inline]
     pub fn skip(&mut self, n: usize) {
-        self.take(n);
+        self.front = n.min(self.settled().len());
     }
 
     /// Passes over everything that is left.
     #[inline]
     pub fn skip_all(&mut self) {
-        self.rest = &mut [];
+        self.front = self.rest.len();
+    }
+
+    /// All that is left, with nothing in front of it.
+    #[inline(always)]
+    pub(crate) fn settled(&mut self) -> &mut [u8] {
+        if self.front != 0 {
+            self.cut();
+        }
+        self.rest
+    }
+
+    /// Takes `skipped + n` bytes and lends the last `n` of them, for a caller that has seen in [`settled`](Self::settled) that they
+    /// are there; where they are not it takes all.
+    #[inline(always)]
+    pub(crate) fn take_seen(&mut self, skipped: usize, n: usize) -> &mut [u8] {
+        let rest = core::mem::take(&mut self.rest);
+        match rest.split_at_mut_checked(skipped + n) {
+            Some((taken, rest)) => {
+                self.rest = rest;
+                taken.get_mut(skipped..).unwrap_or_default()
+            }
+            None => &mut [],
+        }
     }
 
     /// As [`rest`](Self::rest), up to where [`taken`](Self::taken) would be `until`.
     #[inline]
     pub(crate) fn rest_until(&self, until: usize) -> &[u8] {
-        self.bytes.get(self.at..until.min(self.bytes.len())).unwrap_or_default()
+        let rest = self.rest();
+        rest.get(..until.saturating_sub(self.taken())).unwrap_or(rest)
     }
 
     /// As [`rest_until`](Self::rest_until), to be rewritten in place.
     #[inline]
     pub(crate) fn rest_until_mut(&mut self, until: usize) -> &mut [u8] {
-        let until = until.min(self.bytes.len());
-        self.bytes.get_mut(self.at..until).unwrap_or_default()
+        let n = until.saturating_sub(self.taken());
+        self.peek(n)
     }
 
-    /// Gives the last `n` bytes back: somebody else takes them again.
+    /// Gives back the last `n` bytes, of those that were taken last: somebody else takes them again.
     #[inline]
     pub(crate) fn untake(&mut self, n: usize) {
-        self.at = self.at.saturating_sub(n);
+        self.front = self.front.saturating_sub(n);
     }
 
     /// Takes the next `n` bytes. Lends them together with all that is behind them (a parser may look ahead), and with the place
     /// for a text that may have to be lent instead.
     #[inline]
     pub(crate) fn take_or_lend(&mut self, n: usize) -> (&[u8], &mut Lent) {
-        let from = self.at;
         self.skip(n);
-        (self.bytes.get(from..).unwrap_or_default(), &mut self.lent)
+        (self.rest, &mut self.lent)
+    }
+
+    #[inline(never)]
+    fn cut(&mut self) {
+        let rest = core::mem::take(&mut self.rest);
+        self.rest = rest.get_mut(core::mem::take(&mut self.front)..).unwrap_or_default();
     }
 
     /// An empty growable buffer: a pooled one where the caller lent a pool.
@@ -184,7 +217,7 @@ impl Drop for Input<'_> {
 
 impl fmt::Debug for Input<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Input").field("taken", &self.taken()).field("left", &self.rest.len()).finish()
+        f.debug_struct("Input").field("taken", &self.taken()).field("left", &self.rest().len()).finish()
     }
 }
 

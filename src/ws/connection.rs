@@ -145,8 +145,9 @@ impl Connection {
     ) -> Result<Option<Event<'i>>, Error> {
         // A whole unfragmented data frame in the input: nothing but what such a frame needs. All else, and whatever fails a
         // check here, is left to `receive`, to which this is equal in effect (tested).
-        let Some(head) = input.rest().first_chunk::<{ 2 + KEY }>() else {
-            if input.is_empty() && self.fast != 0 {
+        let rest = &*input.settled();
+        let Some(head) = rest.first_chunk::<{ 2 + KEY }>() else {
+            if rest.is_empty() && self.fast != 0 {
                 return Ok(None);
             }
             return self.receive(input, out, now);
@@ -157,7 +158,7 @@ impl Connection {
         let Some(key) = head.last_chunk() else { return self.receive(input, out, now) };
         let (mut key, mut at, mut len) = (Key::new(*key), 2 + key_len, usize::from(second ^ self.mask));
         if len > 125 {
-            let Some(head) = input.rest().first_chunk::<{ 4 + KEY }>() else { return self.receive(input, out, now) };
+            let Some(head) = rest.first_chunk::<{ 4 + KEY }>() else { return self.receive(input, out, now) };
             let (long, Some(behind)) = (u16::from_be_bytes([head[2], head[3]]), head.last_chunk()) else {
                 return self.receive(input, out, now);
             };
@@ -168,12 +169,12 @@ impl Connection {
         }
         let opcode = first ^ FIN;
         let text = opcode == Opcode::Text as u8;
-        if !(text || opcode == Opcode::Binary as u8) || len >= self.fast as usize || at + len > input.rest().len() {
+        if !(text || opcode == Opcode::Binary as u8) || len >= self.fast as usize || at + len > rest.len() {
             return self.receive(input, out, now);
         }
         self.heard = now;
         self.mark = now;
-        let payload = &mut input.take(at + len)[at..];
+        let payload = input.take_seen(at, len);
         if text {
             return match payload::unmask_text(payload, if masked { key } else { Key::NONE }) {
                 Ok(text) => Ok(Some(Event::Text(text))),
