@@ -204,7 +204,9 @@ impl Connection {
                 }
                 self.beat(now, out);
             }
-            State::Closing(_) | State::Asked(_) if self.mark <= now => self.end(self.code_so_far(), Ending::CloseTimeout),
+            State::Closing(_) | State::Asked(_) if self.mark <= now => {
+                self.end(self.code_so_far(), Ending::CloseTimeout)
+            }
             _ => {}
         }
     }
