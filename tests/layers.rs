@@ -107,8 +107,29 @@ fn only_time_and_net_read_a_clock() {
 #[test]
 fn only_net_names_sockets_threads_logs_and_randomness() {
     let foreign = [
-        "std::net", "std::thread", "std::fs", "std::process", "std::env", "std::os", "mio", "socket2", "log", "tracing", "println",
-        "eprintln", "print", "eprint", "dbg", "rand", "getrandom", "RandomState", "thread_local", "Mutex", "RwLock", "stdin", "stdout",
+        "std::net",
+        "std::thread",
+        "std::fs",
+        "std::process",
+        "std::env",
+        "std::os",
+        "mio",
+        "socket2",
+        "log",
+        "tracing",
+        "println",
+        "eprintln",
+        "print",
+        "eprint",
+        "dbg",
+        "rand",
+        "getrandom",
+        "RandomState",
+        "thread_local",
+        "Mutex",
+        "RwLock",
+        "stdin",
+        "stdout",
     ];
     let lines = code()
         .iter()
@@ -175,7 +196,9 @@ fn the_reader_of_paths_finds_the_modules() {
     assert_eq!(modules("use crate::{input::Input, http, output::{Full, Output}};"), ["input", "http", "output"]);
     assert_eq!(modules("fn f(x: crate::ws::Event, y: crate::Output)"), ["ws", "Output"]);
     assert!(modules("use super::header;").is_empty());
-    assert!(names("use std::thread;", "std::thread") && !names("per_thread::log2", "log") && names("log::warn!", "log"));
+    assert!(
+        names("use std::thread;", "std::thread") && !names("per_thread::log2", "log") && names("log::warn!", "log")
+    );
     assert_eq!(without_comment("let a = \"http://b\"; // c"), "let a = \"http://b\"; ");
 }
 
@@ -232,7 +255,11 @@ fn unsafe_code_stands_in_one_leaf_and_every_block_says_why() {
             }
             blocks += 1;
             assert_eq!(file, "ws/text.rs", "src/{file}:{}: unsafe code outside the leaf", i + 1);
-            let why = lines[..i].iter().rev().take_while(|line| line.trim().starts_with("//")).any(|line| line.contains("SAFETY:"));
+            let why = lines[..i]
+                .iter()
+                .rev()
+                .take_while(|line| line.trim().starts_with("//"))
+                .any(|line| line.contains("SAFETY:"));
             assert!(why, "src/{file}:{}: unsafe code without a SAFETY comment", i + 1);
         }
     }

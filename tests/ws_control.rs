@@ -5,7 +5,9 @@ mod ws_wire;
 
 use std::time::Duration;
 use tautline::heartbeat::HeartbeatConfig;
-use tautline::ws::{CloseCode, Config, Connection, Delivery, Ending, Error, Limits, Prepared, Replies, SendError, Text};
+use tautline::ws::{
+    CloseCode, Config, Connection, Delivery, Ending, Error, Limits, Prepared, Replies, SendError, Text,
+};
 use tautline::{Instant, Output};
 use ws_wire::*;
 
@@ -458,8 +460,11 @@ fn k2_while_the_socket_blocks_a_newer_pong_replaces_the_unsent_one() {
             }
         }
         let frames = frames_of(&out, role);
-        let expected =
-            [Frame::new(FIN | TEXT, b"stuck"), Frame::new(FIN | PONG, &899u32.to_be_bytes()), Frame::new(FIN | TEXT, b"between")];
+        let expected = [
+            Frame::new(FIN | TEXT, b"stuck"),
+            Frame::new(FIN | PONG, &899u32.to_be_bytes()),
+            Frame::new(FIN | TEXT, b"between"),
+        ];
         assert_eq!(frames, expected);
         // Once the socket takes everything, every ping is answered again.
         out.advance(out.len());
@@ -537,7 +542,8 @@ fn k2_more_control_frames_than_the_rate_are_1008() {
 #[test]
 fn k2_a_full_output_keeps_room_for_one_pong_and_the_close_frame() {
     for role in Role::BOTH {
-        let mut ws = role.connect(changed(QUIET, |config| config.limits = Limits { message: 500, frame: 500, ..Limits::DEFAULT }));
+        let mut ws = role
+            .connect(changed(QUIET, |config| config.limits = Limits { message: 500, frame: 500, ..Limits::DEFAULT }));
         let mut out = Output::with_limit(400);
         let head = role.peer().header(FIN | BINARY, 200).len();
         ws.send_binary(&[0; 200], &mut out).expect("room");

@@ -54,13 +54,15 @@ fn binary() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn control() -> impl Strategy<Value = Plan> {
-    let payload = prop_oneof![3 => 0usize..10, 1 => 120usize..=125].prop_flat_map(|n| prop::collection::vec(any::<u8>(), n));
+    let payload =
+        prop_oneof![3 => 0usize..10, 1 => 120usize..=125].prop_flat_map(|n| prop::collection::vec(any::<u8>(), n));
     (prop::sample::select(vec![FIN | PING, FIN | PONG]), payload, any::<[u8; 4]>())
 }
 
 /// A message in 1 to 5 fragments, with control frames between some of them.
 fn message() -> impl Strategy<Value = Vec<Plan>> {
-    let content = prop_oneof![text().prop_map(|text| (TEXT, text.into_bytes())), binary().prop_map(|bytes| (BINARY, bytes))];
+    let content =
+        prop_oneof![text().prop_map(|text| (TEXT, text.into_bytes())), binary().prop_map(|bytes| (BINARY, bytes))];
     let cuts = prop_oneof![3 => Just(vec![]), 2 => prop::collection::vec(any::<Index>(), 1..5)];
     let between = prop::collection::vec(prop::option::weighted(0.3, control()), 4);
     (content, cuts, between, any::<[u8; 4]>()).prop_map(|((opcode, payload), cuts, between, key)| {
@@ -83,7 +85,8 @@ fn message() -> impl Strategy<Value = Vec<Plan>> {
 
 fn close() -> impl Strategy<Value = Plan> {
     let code = prop::sample::select(vec![1000, 1001, 1007, 1014, 3000, 4999]);
-    let payload = prop_oneof![Just(vec![]), (code, "[a-zé]{0,60}").prop_map(|(code, reason)| close_payload(code, &reason))];
+    let payload =
+        prop_oneof![Just(vec![]), (code, "[a-zé]{0,60}").prop_map(|(code, reason)| close_payload(code, &reason))];
     (Just(FIN | CLOSE), payload, any::<[u8; 4]>())
 }
 

@@ -58,7 +58,12 @@ fn received() -> impl Strategy<Value = (u8, Vec<u8>)> {
         3 => prop::sample::select(vec![TEXT, BINARY, CONTINUATION, FIN | CONTINUATION]),
     ];
     let frame = (first, "[a-zé]{0,40}").prop_map(|(first, text)| (first, text.into_bytes()));
-    let close = prop::sample::select(vec![vec![], close_payload(1000, "bye"), close_payload(4000, ""), close_payload(1005, "")]);
+    let close = prop::sample::select(vec![
+        vec![],
+        close_payload(1000, "bye"),
+        close_payload(4000, ""),
+        close_payload(1005, ""),
+    ]);
     prop_oneof![30 => frame, 1 => close.prop_map(|payload| (FIN | CLOSE, payload))]
 }
 
@@ -142,7 +147,7 @@ impl Run {
     }
 
     /// Holds the outcome of a send against the model: what it says, and that it wrote one frame or nothing.
-    fn sent(&mut self, before: &[u8], outcome: Result<(), SendError>, frame: (u8, &[u8]), wrong: Option<SendError>) {
+    fn sent(&self, before: &[u8], outcome: Result<(), SendError>, frame: (u8, &[u8]), wrong: Option<SendError>) {
         let after = unsent(&self.out);
         let expected = match (&self.sending, frame.0 & 15, wrong) {
             // A wrong argument may be named before or after a wrong state.
@@ -222,7 +227,9 @@ impl Run {
                     self.sending = Sending::Fragments(kind, bytes);
                 }
             }
-            Call::Append(bytes) | Call::Finish(bytes) if matches!(self.sending, Sending::Message | Sending::Nothing) => {
+            Call::Append(bytes) | Call::Finish(bytes)
+                if matches!(self.sending, Sending::Message | Sending::Nothing) =>
+            {
                 let outcome = self.ws.append(&bytes, &mut self.out);
                 self.sent(&before, outcome, (CONTINUATION, &bytes), None);
                 let outcome = self.ws.finish(&bytes, &mut self.out);
@@ -288,7 +295,8 @@ impl Run {
                 }
             }
             Call::Receive(frames, cut) => {
-                let bytes: Vec<u8> = frames.iter().flat_map(|(first, payload)| self.role.frame(*first, payload)).collect();
+                let bytes: Vec<u8> =
+                    frames.iter().flat_map(|(first, payload)| self.role.frame(*first, payload)).collect();
                 let cut = cut.index(bytes.len());
                 self.read(&bytes[..cut]);
                 self.read(&bytes[cut..]);
@@ -426,8 +434,10 @@ impl Run {
             .iter()
             .filter(|seen| {
                 let Seen::Closed { ending, .. } = seen else { return true };
-                let asked = seen_close_received(&self.config);
-                !matches!(ending, Ending::Eof | Ending::CloseTimeout | Ending::PingTimeout) && !(asked && *ending == Ending::Peer)
+                // With manual replies the peer's Close frame was told before the end is.
+                let told_before = self.config.replies == Replies::Manual && *ending == Ending::Peer;
+                let own = matches!(ending, Ending::Eof | Ending::CloseTimeout | Ending::PingTimeout);
+                !own && !told_before
             })
             .cloned()
             .collect();
@@ -435,11 +445,6 @@ impl Run {
         let naive = Reading::naive(&self.received, self.role, &self.config.limits).events;
         assert_eq!(told, naive);
     }
-}
-
-/// With manual replies the peer's Close frame was told before the end is.
-fn seen_close_received(config: &Config) -> bool {
-    config.replies == Replies::Manual
 }
 
 proptest! {

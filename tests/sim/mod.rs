@@ -276,13 +276,15 @@ impl<A: Machine, B: Machine> World<A, B> {
             self.steps += 1;
             assert!(self.steps < STEPS, "a world that never goes idle, at {:?}", self.now);
             // Either side may come first.
-            let busy = if self.rng.chance(50) {
-                turn(&mut self.a, &mut self.ba, &mut self.ab, self.now, &mut self.rng)
-                    | turn(&mut self.b, &mut self.ab, &mut self.ba, self.now, &mut self.rng)
-            } else {
-                turn(&mut self.b, &mut self.ab, &mut self.ba, self.now, &mut self.rng)
-                    | turn(&mut self.a, &mut self.ba, &mut self.ab, self.now, &mut self.rng)
-            };
+            let a_first = self.rng.chance(50);
+            let mut busy = false;
+            for turn_of_a in [a_first, !a_first] {
+                busy |= if turn_of_a {
+                    turn(&mut self.a, &mut self.ba, &mut self.ab, self.now, &mut self.rng)
+                } else {
+                    turn(&mut self.b, &mut self.ab, &mut self.ba, self.now, &mut self.rng)
+                };
+            }
             if !busy {
                 return;
             }

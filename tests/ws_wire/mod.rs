@@ -442,7 +442,8 @@ impl Reading {
             let [first, second, ..] = *rest else { return Ok(()) };
             let (fin, opcode, short) = (first & FIN != 0, first & 15, second & 0x7f);
             let control = opcode >= 8;
-            if first & 0x70 != 0 || !matches!(opcode, 0..=2 | 8..=10) || (second & 0x80 != 0) != (role == Role::Server) {
+            if first & 0x70 != 0 || !matches!(opcode, 0..=2 | 8..=10) || (second & 0x80 != 0) != (role == Role::Server)
+            {
                 return Err(1002);
             }
             if control && (!fin || short > 125) || !control && (opcode == CONTINUATION) != open.is_some() {
