@@ -84,7 +84,9 @@ fn files() -> Vec<(String, String)> {
 fn names(code: &str, word: &str) -> bool {
     let part = |c: char| c.is_alphanumeric() || c == '_';
     code.match_indices(word).any(|(at, _)| {
-        !code[..at].chars().next_back().is_some_and(part) && !code[at + word.len()..].chars().next().is_some_and(part)
+        let after = code[at + word.len()..].chars().next();
+        let ends = !word.ends_with(part) || !after.is_some_and(part);
+        ends && !code[..at].chars().next_back().is_some_and(part)
     })
 }
 
@@ -113,17 +115,17 @@ fn only_net_names_sockets_threads_logs_and_randomness() {
         "std::process",
         "std::env",
         "std::os",
-        "mio",
-        "socket2",
-        "log",
-        "tracing",
-        "println",
-        "eprintln",
-        "print",
-        "eprint",
-        "dbg",
-        "rand",
-        "getrandom",
+        "mio::",
+        "socket2::",
+        "log::",
+        "tracing::",
+        "println!",
+        "eprintln!",
+        "print!",
+        "eprint!",
+        "dbg!",
+        "rand::",
+        "getrandom::",
         "RandomState",
         "thread_local",
         "Mutex",
@@ -181,7 +183,7 @@ fn modules(code: &str) -> Vec<String> {
             if head && !word.is_empty() {
                 modules.push(std::mem::take(&mut word));
             }
-            head = c == '{' && depth == 1 || c == ',' && depth == 1 || c == ' ' && head;
+            head = depth == 1 && (c == '{' || c == ',') || c == ' ' && head;
             if depth == 0 {
                 break;
             }
@@ -196,9 +198,7 @@ fn the_reader_of_paths_finds_the_modules() {
     assert_eq!(modules("use crate::{input::Input, http, output::{Full, Output}};"), ["input", "http", "output"]);
     assert_eq!(modules("fn f(x: crate::ws::Event, y: crate::Output)"), ["ws", "Output"]);
     assert!(modules("use super::header;").is_empty());
-    assert!(
-        names("use std::thread;", "std::thread") && !names("per_thread::log2", "log") && names("log::warn!", "log")
-    );
+    assert!(names("use std::thread;", "std::thread") && !names("catalog::log2", "log::") && names("log::warn!", "log"));
     assert_eq!(without_comment("let a = \"http://b\"; // c"), "let a = \"http://b\"; ");
 }
 
