@@ -13,80 +13,159 @@ use core::fmt;
 ///
 /// The bytes are lent mutably because WebSocket payloads are unmasked where they lie.
 pub struct Input<'b> {
-    bytes: &'b mut [u8],
-    at: usize,
+    /// What is left, behind `front` bytes that were taken last and may still be lent. They are cut off when the next are taken:
+    /// until then they can be lent together with what is behind them, or given back.
+    // INVARIANT: front <= rest.len() <= len
+    rest: &'b mut [u8],
+    front: usize,
+    len: usize,
     lent: Lent,
     buffers: Option<&'b mut Buffers>,
 }
 
 /// A message that was assembled over several reads, kept alive while an event lends it.
-enum Lent {
+pub(crate) enum Lent {
     Nothing,
     Binary(Vec<u8>),
     Text(String),
+}
+
+impl Lent {
+    /// Lends `text` instead of what was lent before.
+    pub(crate) fn put_text(&mut self, text: String) -> &str {
+        *self = Self::Text(text);
+        match self {
+            Self::Text(text) => text,
+            _ => "",
+        }
+    }
 }
 
 impl<'b> Input<'b> {
     /// A cursor at the start of `bytes`. Buffers for messages that span reads come from the allocator.
     #[inline]
     pub fn new(bytes: &'b mut [u8]) -> Self {
-        Self { bytes, at: 0, lent: Lent::Nothing, buffers: None }
+        Self { len: bytes.len(), rest: bytes, front: 0, lent: Lent::Nothing, buffers: None }
     }
 
     /// As [`new`](Self::new), with assembly buffers taken from and given back to `buffers` (one per thread).
     #[inline]
     pub fn with_buffers(bytes: &'b mut [u8], buffers: &'b mut Buffers) -> Self {
-        Self { bytes, at: 0, lent: Lent::Nothing, buffers: Some(buffers) }
+        Self { len: bytes.len(), rest: bytes, front: 0, lent: Lent::Nothing, buffers: Some(buffers) }
     }
 
     /// What no parser has taken yet. A caller that stops early feeds these bytes first the next time.
     #[inline]
     pub fn rest(&self) -> &[u8] {
-        // `at <= bytes.len()` always; `get` keeps a panic path out of every parser.
-        self.bytes.get(self.at..).unwrap_or_default()
+        // `get` keeps a panic path out of every parser.
+        self.rest.get(self.front..).unwrap_or_default()
     }
 
     /// Whether every byte was taken.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.at >= self.bytes.len()
+        self.rest.len() == self.front
     }
 
     /// How many bytes were taken so far.
     #[inline]
     pub fn taken(&self) -> usize {
-        self.at
+        self.len - self.rest.len() + self.front
     }
 
     /// Takes the next `n` bytes, or all that are left where there are fewer.
     #[inline]
     pub fn take(&mut self, n: usize) -> &mut [u8] {
-        let from = self.at;
         self.skip(n);
-        self.bytes.get_mut(from..self.at).unwrap_or_default()
+        self.rest.get_mut(..self.front).unwrap_or_default()
     }
 
     /// The next `n` bytes, or all that are left where there are fewer, without taking them.
     #[inline]
     pub fn peek(&mut self, n: usize) -> &mut [u8] {
-        let to = self.at.saturating_add(n).min(self.bytes.len());
-        self.bytes.get_mut(self.at..to).unwrap_or_default()
+        let rest = self.settled();
+        let n = n.min(rest.len());
+        rest.get_mut(..n).unwrap_or_default()
     }
 
     /// Passes over the next `n` bytes, or all that are left where there are fewer.
     #[inline]
     pub fn skip(&mut self, n: usize) {
-        self.at = self.at.saturating_add(n).min(self.bytes.len());
+        self.front = n.min(self.settled().len());
     }
 
     /// Passes over everything that is left.
     #[inline]
     pub fn skip_all(&mut self) {
-        self.at = self.bytes.len();
+        self.front = self.rest.len();
+    }
+
+    /// All that is left, with nothing in front of it.
+    #[inline(always)]
+    pub(crate) fn settled(&mut self) -> &mut [u8] {
+        if self.front != 0 {
+            self.cut();
+        }
+        self.rest
+    }
+
+    /// Takes `skipped + n` bytes and lends the last `n` of them, for a caller that has seen in [`settled`](Self::settled) that they
+    /// are there; where they are not it takes all.
+    #[inline(always)]
+    pub(crate) fn take_seen(&mut self, skipped: usize, n: usize) -> &mut [u8] {
+        let rest = core::mem::take(&mut self.rest);
+        match rest.split_at_mut_checked(skipped + n) {
+            Some((taken, rest)) => {
+                self.rest = rest;
+                taken.get_mut(skipped..).unwrap_or_default()
+            }
+            None => &mut [],
+        }
+    }
+
+    /// As [`rest`](Self::rest), up to where [`taken`](Self::taken) would be `until`.
+    #[inline]
+    pub(crate) fn rest_until(&self, until: usize) -> &[u8] {
+        let rest = self.rest();
+        rest.get(..until.saturating_sub(self.taken())).unwrap_or(rest)
+    }
+
+    /// As [`rest_until`](Self::rest_until), to be rewritten in place.
+    #[inline]
+    pub(crate) fn rest_until_mut(&mut self, until: usize) -> &mut [u8] {
+        let n = until.saturating_sub(self.taken());
+        self.peek(n)
+    }
+
+    /// Gives back the last `n` bytes, of those that were taken last: somebody else takes them again.
+    #[inline]
+    pub(crate) fn untake(&mut self, n: usize) {
+        self.front = self.front.saturating_sub(n);
+    }
+
+    /// Takes the next `n` bytes. Lends them together with all that is behind them (a parser may look ahead), and with the place
+    /// for a text that may have to be lent instead.
+    #[inline]
+    pub(crate) fn take_or_lend(&mut self, n: usize) -> (&[u8], &mut Lent) {
+        self.skip(n);
+        (self.rest, &mut self.lent)
+    }
+
+    #[inline(never)]
+    fn cut(&mut self) {
+        let rest = core::mem::take(&mut self.rest);
+        self.rest = rest.get_mut(core::mem::take(&mut self.front)..).unwrap_or_default();
     }
 
     /// An empty growable buffer: a pooled one where the caller lent a pool.
     pub(crate) fn take_buffer(&mut self) -> Vec<u8> {
+        let mut buffer = self.take_stale_buffer();
+        buffer.clear();
+        buffer
+    }
+
+    /// As [`take_buffer`](Self::take_buffer), but not emptied: whoever overwrites what is there saves clearing the memory.
+    pub(crate) fn take_stale_buffer(&mut self) -> Vec<u8> {
         self.buffers.as_mut().map(|buffers| buffers.take()).unwrap_or_default()
     }
 
@@ -138,7 +217,7 @@ impl Drop for Input<'_> {
 
 impl fmt::Debug for Input<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Input").field("taken", &self.at).field("left", &(self.bytes.len() - self.at)).finish()
+        f.debug_struct("Input").field("taken", &self.taken()).field("left", &self.rest().len()).finish()
     }
 }
 
@@ -181,12 +260,11 @@ impl Buffers {
         buffer
     }
 
-    fn give(&mut self, mut buffer: Vec<u8>) {
+    fn give(&mut self, buffer: Vec<u8>) {
         let capacity = buffer.capacity();
         if capacity == 0 || self.free.len() == Self::COUNT || capacity > self.keep - self.kept {
             return;
         }
-        buffer.clear();
         self.kept += capacity;
         self.free.push(buffer);
     }

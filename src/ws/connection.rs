@@ -5,10 +5,10 @@ use super::config::{Config, Delivery};
 use super::error::Error;
 use super::event::Event;
 use super::header::{self, FIN, MASK, Opcode};
-use super::mask::{self, Key};
+use super::mask::Key;
+use super::payload;
 use super::receive::Open;
 use super::send::Sending;
-use super::text;
 use crate::heartbeat::{Beat, Heartbeat};
 use crate::input::Input;
 use crate::output::Output;
@@ -18,6 +18,9 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::hash::Hasher;
 use siphasher::sip::SipHasher13;
+
+/// Bytes of a masking key.
+const KEY: usize = 4;
 
 /// Sixteen bytes from a source that an attacker cannot predict: one per connection, from the system's random generator.
 ///
@@ -133,52 +136,55 @@ impl Connection {
     ///
     /// What the peer did wrong. The Close frame that says so is in `out`, the rest of the input is not looked at, and the next
     /// call reports [`Event::Closed`].
-    #[inline]
+    #[inline(always)]
     pub fn next_event<'i>(
         &mut self,
         input: &'i mut Input<'_>,
         out: &mut Output,
         now: Instant,
     ) -> Result<Option<Event<'i>>, Error> {
-        // A whole unfragmented data frame in the input: nothing but what such a frame needs. All else, and every check that
-        // fails here, is `receive::next_event`'s, to which this is equal in effect (tested).
-        let rest = input.rest();
-        if let &[first, second, ..] = rest {
-            let (len, at) = match second ^ self.mask {
-                short @ 0..=125 => (usize::from(short), 2),
-                126 if rest.len() >= 4 && (rest[2] != 0 || rest[3] >= 126) => {
-                    (usize::from(u16::from_be_bytes([rest[2], rest[3]])), 4)
-                }
-                _ => return self.receive(input, out, now),
-            };
-            let text = first == FIN | Opcode::Text as u8;
-            if (text || first == FIN | Opcode::Binary as u8) && len < self.fast as usize {
-                let keyed = if self.mask == MASK { at + 4 } else { at };
-                if rest.len() >= keyed + len {
-                    self.heard = now;
-                    self.mark = now;
-                    let frame = input.take(keyed + len);
-                    let (head, payload) = frame.split_at_mut(keyed);
-                    let key = match head.last_chunk() {
-                        Some(key) if self.mask == MASK => Key::new(*key),
-                        _ => Key::new([0; 4]),
-                    };
-                    if text {
-                        return match text::unmask(payload, key) {
-                            Ok(text) => Ok(Some(Event::Text(text))),
-                            Err(_) => Err(self.fail(Error::InvalidUtf8, out)),
-                        };
-                    }
-                    if self.mask == MASK {
-                        mask::apply(payload, key);
-                    }
-                    return Ok(Some(Event::Binary(payload)));
-                }
+        // A whole unfragmented data frame in the input: nothing but what such a frame needs. All else, and whatever fails a
+        // check here, is left to `receive`, to which this is equal in effect (tested).
+        let rest = &*input.settled();
+        let Some(head) = rest.first_chunk::<{ 2 + KEY }>() else {
+            if rest.is_empty() && self.fast != 0 {
+                return Ok(None);
             }
-        } else if rest.is_empty() && self.fast != 0 {
-            return Ok(None);
+            return self.receive(input, out, now);
+        };
+        let masked = self.mask == MASK;
+        let key_len = if masked { KEY } else { 0 };
+        let (first, second) = (head[0], head[1]);
+        let Some(key) = head.last_chunk() else { return self.receive(input, out, now) };
+        let (mut key, mut at, mut len) = (Key::new(*key), 2 + key_len, usize::from(second ^ self.mask));
+        if len > 125 {
+            let Some(head) = rest.first_chunk::<{ 4 + KEY }>() else { return self.receive(input, out, now) };
+            let (long, Some(behind)) = (u16::from_be_bytes([head[2], head[3]]), head.last_chunk()) else {
+                return self.receive(input, out, now);
+            };
+            if len > 126 || long < 126 {
+                return self.receive(input, out, now);
+            }
+            (key, at, len) = (Key::new(*behind), 4 + key_len, usize::from(long));
         }
-        self.receive(input, out, now)
+        let opcode = first ^ FIN;
+        let text = opcode == Opcode::Text as u8;
+        if !(text || opcode == Opcode::Binary as u8) || len >= self.fast as usize || at + len > rest.len() {
+            return self.receive(input, out, now);
+        }
+        self.heard = now;
+        self.mark = now;
+        let payload = input.take_seen(at, len);
+        if text {
+            return match payload::unmask_text(payload, if masked { key } else { Key::NONE }) {
+                Ok(text) => Ok(Some(Event::Text(text))),
+                Err(_) => Err(self.fail(Error::InvalidUtf8, out)),
+            };
+        }
+        if masked {
+            payload::unmask_binary(payload, key);
+        }
+        Ok(Some(Event::Binary(payload)))
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called. May be early, never late. `None` once the connection has ended.

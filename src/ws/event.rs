@@ -6,6 +6,8 @@ use core::time::Duration;
 /// Something that happened on a connection. It borrows the [`Input`](crate::Input), never the connection or the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+// With a tag of its own: one folded into the spare values of a `Duration` costs four instructions on every message.
+#[repr(u8)]
 pub enum Event<'i> {
     /// A whole text message.
     Text(&'i str),

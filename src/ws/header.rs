@@ -25,7 +25,7 @@ pub(super) enum Opcode {
 }
 
 impl Opcode {
-    fn is_control(self) -> bool {
+    pub(super) fn is_control(self) -> bool {
         self as u8 >= 8
     }
 }

@@ -11,8 +11,11 @@ pub(super) struct Key(u32);
 const BLOCK: usize = 32;
 
 impl Key {
+    /// The key that changes nothing.
+    pub(super) const NONE: Self = Self(0);
+
     /// The key as it lies in the header.
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(key: [u8; 4]) -> Self {
         Self(u32::from_ne_bytes(key))
     }
@@ -22,6 +25,12 @@ impl Key {
     pub(super) fn after(self, n: usize) -> Self {
         let bits = 8 * (n as u32 & 3);
         if cfg!(target_endian = "little") { Self(self.0.rotate_right(bits)) } else { Self(self.0.rotate_left(bits)) }
+    }
+
+    /// The four bytes as they lie in memory, as one word.
+    #[inline]
+    pub(super) fn word(self) -> u32 {
+        self.0
     }
 
     #[inline]
@@ -53,6 +62,14 @@ macro_rules! overlapping {
     }};
 }
 
+/// Masks or unmasks `bytes` in place (RFC 6455 section 5.3). `offset` is how many payload bytes of the same frame stand before them.
+///
+/// [`Connection`](super::Connection) does this by itself; this is for whoever handles frames on their own.
+#[inline]
+pub fn apply_mask(bytes: &mut [u8], key: [u8; 4], offset: usize) {
+    super::payload::unmask_binary(bytes, Key::new(key).after(offset));
+}
+
 /// Applies `key` to `bytes`. Its own inverse.
 #[inline]
 pub(super) fn apply(bytes: &mut [u8], key: Key) {
@@ -62,21 +79,27 @@ pub(super) fn apply(bytes: &mut [u8], key: Key) {
 /// Applies `key` to `bytes` and says whether the result is all ASCII.
 #[inline]
 pub(super) fn unmask(bytes: &mut [u8], key: Key) -> bool {
+    if bytes.len() <= BLOCK { unmask_short(bytes, key) } else { unmask_long(bytes, key) }
+}
+
+/// [`unmask`] for up to [`BLOCK`] bytes; of more only the ends would be unmasked.
+#[inline(always)]
+pub(super) fn unmask_short(bytes: &mut [u8], key: Key) -> bool {
+    debug_assert!(bytes.len() <= BLOCK);
     let n = bytes.len();
-    match n {
-        0..4 => {
-            let key = key.0.to_ne_bytes();
-            let mut all = 0;
-            for (byte, key) in bytes.iter_mut().zip(key) {
-                *byte ^= key;
-                all |= *byte;
-            }
-            all < 0x80
+    if n >= 16 {
+        overlapping!(bytes, 16, u128, key.widest(), key.after(n).widest())
+    } else if n >= 8 {
+        overlapping!(bytes, 8, u64, key.wide(), key.after(n).wide())
+    } else if n >= 4 {
+        overlapping!(bytes, 4, u32, key.0, key.after(n).0)
+    } else {
+        let mut all = 0;
+        for (byte, key) in bytes.iter_mut().zip(key.0.to_ne_bytes()) {
+            *byte ^= key;
+            all |= *byte;
         }
-        4..8 => overlapping!(bytes, 4, u32, key.0, key.after(n).0),
-        8..16 => overlapping!(bytes, 8, u64, key.wide(), key.after(n).wide()),
-        16..=32 => overlapping!(bytes, 16, u128, key.widest(), key.after(n).widest()),
-        _ => unmask_long(bytes, key),
+        all < 0x80
     }
 }
 

@@ -5,11 +5,12 @@
 //!
 //! | file | what is there |
 //! |---|---|
+//! | `handshake` | [`ClientHandshake`]: the client's opening handshake (the server's is [`http::upgrade`](crate::http::upgrade)) |
 //! | `connection` | [`Connection`]: its state, the fast way in, deadlines |
 //! | `receive` | every other way in: frames in pieces, messages in fragments, control frames |
 //! | `send` | every way out |
 //! | `header` | frame headers; each rule about a received one, with its RFC section |
-//! | `mask`, `utf8`, `text` | payloads: unmasking, the check of text, and the one place where checked bytes become `str` |
+//! | `mask`, `utf8`, `payload` | payloads: unmasking, the check of text, and the one place where checked bytes become `str` |
 //! | `prepared` | a message encoded once for many peers |
 //! | `close` | close codes, and how a connection ends |
 //! | `config`, `error`, `event` | settings and limits, causes, what is reported |
@@ -19,12 +20,13 @@ mod config;
 mod connection;
 mod error;
 mod event;
+mod handshake;
 mod header;
 mod mask;
+mod payload;
 mod prepared;
 mod receive;
 mod send;
-mod text;
 mod utf8;
 
 pub use close::{ABNORMAL, CloseCode, Closed, Ending, NO_CODE};
@@ -32,4 +34,8 @@ pub use config::{Config, ConfigError, Delivery, Limits, Replies};
 pub use connection::{Connection, Seed};
 pub use error::{Error, SendError, Unsent};
 pub use event::{Chunk, Event, Kind, Part};
+pub use handshake::{
+    ClientHandshake, HandshakeConfig, HandshakeConfigError, HandshakeError, HandshakeEvent, Opened, Refusal,
+};
+pub use mask::apply_mask;
 pub use prepared::{Prepared, Text};

@@ -9,8 +9,8 @@ use super::connection::{Connection, State};
 use super::error::Error;
 use super::event::{Chunk, Event, Kind, Part};
 use super::header::{self, Header, MAX, Opcode, Progress};
-use super::mask::{self, Key};
-use super::text::{self, TextBuffer};
+use super::mask::Key;
+use super::payload::{self, Assembly, Unchecked};
 use super::utf8::Utf8;
 use crate::input::Input;
 use crate::output::Output;
@@ -49,8 +49,8 @@ struct Message {
 /// What is kept of a message.
 #[derive(Debug)]
 enum Body {
-    Text(TextBuffer),
-    Binary(Vec<u8>),
+    Text(Assembly<Utf8>),
+    Binary(Assembly<Unchecked>),
     /// Nothing: it is passed on in chunks.
     Passed {
         utf8: Utf8,
@@ -83,7 +83,7 @@ impl Connection {
             input.skip_all();
             return Ok(self.report_end().map(Event::Closed));
         }
-        if input.is_empty() {
+        if input.is_empty() && !self.open.as_ref().is_some_and(|open| open.is_frame_complete()) {
             return Ok(None);
         }
         self.hear(now);
@@ -94,27 +94,27 @@ impl Connection {
         self.tidy();
         match found {
             Ok(Found::Nothing) => Ok(None),
-            Ok(Found::WholeHere { kind: Kind::Text, len, key }) => match text::unmask(input.take(len), key) {
+            Ok(Found::WholeHere { kind: Kind::Text, len, key }) => match payload::unmask_text(input.take(len), key) {
                 Ok(text) => Ok(Some(Event::Text(text))),
                 Err(_) => Err(self.fail(Error::InvalidUtf8, out)),
             },
             Ok(Found::WholeHere { kind: Kind::Binary, len, key }) => {
                 let payload = input.take(len);
-                mask::apply(payload, key);
+                payload::unmask_binary(payload, key);
                 Ok(Some(Event::Binary(payload)))
             }
             Ok(Found::Assembled(Body::Text(text))) => match text.finish() {
                 Ok(text) => Ok(Some(Event::Text(input.lend_text(text)))),
                 Err(_) => Err(self.fail(Error::InvalidUtf8, out)),
             },
-            Ok(Found::Assembled(Body::Binary(bytes))) => Ok(Some(Event::Binary(input.lend_binary(bytes)))),
+            Ok(Found::Assembled(Body::Binary(bytes))) => Ok(Some(Event::Binary(input.lend_binary(bytes.finish())))),
             Ok(Found::Assembled(Body::Passed { .. })) => Ok(None),
             Ok(Found::ChunkHere { kind, len, part }) => {
                 Ok(Some(Event::Chunk(Chunk { kind, data: input.take(len), part })))
             }
             Ok(Found::ControlHere { opcode, len, key }) => {
                 let payload = input.take(len);
-                mask::apply(payload, key);
+                payload::unmask_binary(payload, key);
                 self.control_frame(opcode, payload, out, now).map(Some)
             }
             Ok(Found::Control { opcode, payload }) => {
@@ -129,6 +129,57 @@ impl Connection {
                 Err(self.fail(error, out))
             }
         }
+    }
+
+    /// Room to read the next bytes into, where that saves a copy: inside a long frame, right behind what was assembled of it.
+    /// What is read there is told to [`filled`](Self::filled).
+    ///
+    /// A reader asks before each read; with a vectored read the rest of the frame goes here and what follows into the usual
+    /// buffer, in one system call. Where the answer is `None` it reads into its usual buffer alone. Nothing is lost by never asking,
+    /// but that the bytes of a long frame are copied once more. The room is never longer than what has come of the message.
+    #[inline(always)]
+    pub fn spare(&mut self) -> Option<&mut [u8]> {
+        if self.open.is_some() { self.spare_of_open() } else { None }
+    }
+
+    fn spare_of_open(&mut self) -> Option<&mut [u8]> {
+        if !matches!(self.state, State::Open | State::Closing(_)) {
+            return None;
+        }
+        let open = self.open.as_mut()?;
+        let frame = open.frame.filter(|frame| !frame.opcode.is_control())?;
+        match &mut open.message.as_mut()?.body {
+            Body::Text(text) => text.spare(frame.remaining),
+            Body::Binary(bytes) => bytes.spare(frame.remaining),
+            Body::Passed { .. } => None,
+        }
+    }
+
+    /// Takes the first `n` bytes of what [`spare`](Self::spare) last lent. Then [`next_event`](Self::next_event) goes on, with an empty
+    /// `Input` where nothing else was read.
+    ///
+    /// # Errors
+    ///
+    /// As [`next_event`](Self::next_event).
+    pub fn filled(&mut self, n: usize, out: &mut Output, now: Instant) -> Result<(), Error> {
+        if self.spare().is_none_or(|spare| n > spare.len()) {
+            return Ok(());
+        }
+        self.hear(now);
+        self.hear_message(now);
+        let Some((frame, message)) = self.open.as_mut().and_then(|open| open.frame.as_mut().zip(open.message.as_mut()))
+        else {
+            return Ok(());
+        };
+        let key = frame.key;
+        frame.key = key.after(n);
+        frame.remaining -= n as u64;
+        let outcome = match &mut message.body {
+            Body::Text(text) => text.filled(n, key),
+            Body::Binary(bytes) => bytes.filled(n, key),
+            Body::Passed { .. } => Ok(()),
+        };
+        outcome.map_err(|_| self.fail(Error::InvalidUtf8, out))
     }
 
     /// Takes headers and pieces until there is something to report or the input is used up.
@@ -210,8 +261,8 @@ impl Connection {
         if let Some(kind) = kind {
             let body = match (delivery, kind) {
                 (Delivery::Chunks, _) => Body::Passed { utf8: Utf8::START, first: true },
-                (Delivery::Messages, Kind::Text) => Body::Text(TextBuffer::new(input.take_buffer())),
-                (Delivery::Messages, Kind::Binary) => Body::Binary(input.take_buffer()),
+                (Delivery::Messages, Kind::Text) => Body::Text(Assembly::text(input.take_stale_buffer())),
+                (Delivery::Messages, Kind::Binary) => Body::Binary(Assembly::binary(input.take_stale_buffer())),
             };
             open.message = Some(Message { kind, progress: Progress::default(), body });
         }
@@ -282,6 +333,11 @@ impl Open {
         self.message.as_ref().map(|message| message.progress)
     }
 
+    /// Whether a frame's last bytes came by [`Connection::filled`], so that there is something to report without input.
+    fn is_frame_complete(&self) -> bool {
+        self.frame.is_some_and(|frame| frame.remaining == 0)
+    }
+
     fn is_idle(&self) -> bool {
         self.header_len == 0 && self.frame.is_none() && self.message.is_none()
     }
@@ -301,7 +357,7 @@ impl Open {
         match (opcode, self.message.as_mut()) {
             (Opcode::Close | Opcode::Ping | Opcode::Pong, _) | (_, None) => {
                 let piece = input.take(len);
-                mask::apply(piece, key);
+                payload::unmask_binary(piece, key);
                 self.control.extend_from_slice(piece);
                 Ok(ended.then(|| Found::Control { opcode, payload: core::mem::take(&mut self.control) }))
             }
@@ -321,7 +377,7 @@ impl Open {
         input.give_buffer(self.control);
         match self.message.map(|message| message.body) {
             Some(Body::Text(text)) => input.give_buffer(text.into_buffer()),
-            Some(Body::Binary(bytes)) => input.give_buffer(bytes),
+            Some(Body::Binary(bytes)) => input.give_buffer(bytes.into_buffer()),
             Some(Body::Passed { .. }) | None => {}
         }
     }
@@ -336,21 +392,19 @@ impl Message {
                 Ok(None)
             }
             Body::Binary(bytes) => {
-                let piece = input.take(len);
-                mask::apply(piece, key);
-                bytes.extend_from_slice(piece);
+                bytes.push(input.take(len), key).map_err(|_| Error::InvalidUtf8)?;
                 Ok(None)
             }
             Body::Passed { utf8, first } => {
                 let piece = input.peek(len);
                 match self.kind {
                     Kind::Text => {
-                        text::unmask_piece(piece, key, utf8).map_err(|_| Error::InvalidUtf8)?;
+                        payload::unmask_piece(piece, key, utf8).map_err(|_| Error::InvalidUtf8)?;
                         if ended && !utf8.is_boundary() {
                             return Err(Error::InvalidUtf8);
                         }
                     }
-                    Kind::Binary => mask::apply(piece, key),
+                    Kind::Binary => payload::unmask_binary(piece, key),
                 }
                 if len == 0 && !ended {
                     return Ok(None);

@@ -6,6 +6,7 @@ use super::error::{SendError, Unsent};
 use super::event::Kind;
 use super::header::{Encoded, FIN, MAX, Opcode};
 use super::mask::{self, Key};
+use super::payload;
 use super::prepared::{Prepared, Text};
 use super::utf8::Utf8;
 use crate::output::Output;
@@ -186,9 +187,12 @@ impl Connection {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn send(&mut self, opcode: Opcode, payload: &[u8], out: &mut Output) -> Result<(), SendError> {
-        if payload.len() <= INLINE && self.sending == Sending::Message && !self.masks() {
+        if payload.len() > INLINE {
+            return self.send_whole(opcode, payload, out);
+        }
+        if self.sending == Sending::Message && !self.masks() {
             if let Some(frame) = out.window::<{ 2 + INLINE }>() {
                 let (head, room) = frame.split_at_mut(2);
                 head.copy_from_slice(&[FIN | opcode as u8, payload.len() as u8]);
@@ -205,7 +209,28 @@ impl Connection {
     #[inline(never)]
     fn send_whole(&mut self, opcode: Opcode, payload: &[u8], out: &mut Output) -> Result<(), SendError> {
         self.may_send_message()?;
-        self.frame(FIN | opcode as u8, payload, out)
+        let first = FIN | opcode as u8;
+        if self.masks() {
+            return self.frame(first, payload, out);
+        }
+        // The two forms of nearly every message, without the detour over an encoded header.
+        match payload.len() {
+            0..=125 => {
+                let space = out.space(2 + payload.len())?;
+                space[0] = first;
+                space[1] = payload.len() as u8;
+                space[2..].copy_from_slice(payload);
+                Ok(())
+            }
+            126..=0xffff => {
+                let [high, low] = (payload.len() as u16).to_be_bytes();
+                let space = out.space(4 + payload.len())?;
+                space[..4].copy_from_slice(&[first, 126, high, low]);
+                space[4..].copy_from_slice(payload);
+                Ok(())
+            }
+            _ => self.frame(first, payload, out),
+        }
     }
 
     fn send_shared(&mut self, opcode: Opcode, payload: &Bytes, out: &mut Output) -> Result<(), SendError> {
@@ -316,7 +341,7 @@ impl Connection {
         to_head.copy_from_slice(head);
         to_payload.copy_from_slice(payload);
         if let Some(key) = key {
-            mask::apply(to_payload, Key::new(key));
+            payload::unmask_binary(to_payload, Key::new(key));
         }
         Ok(())
     }

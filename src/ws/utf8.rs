@@ -102,8 +102,14 @@ impl Utf8 {
         // What may be an incomplete character at the end: from the last lead byte on, if that is among the last three.
         let lead = bytes.iter().rev().take(3).position(|&byte| byte >= 0xc0);
         let (whole, tail) = bytes.split_at(bytes.len() - lead.map_or(0, |back| back + 1));
-        simdutf8::basic::from_utf8(whole).map_err(|_| Invalid)?;
+        simdutf8::basic::from_utf8(whole).map_err(|_| self.reject())?;
         self.walk(tail)
+    }
+
+    /// Notes that somebody else found the text invalid: nothing makes it valid again.
+    pub(super) fn reject(&mut self) -> Invalid {
+        self.0 = REJECT;
+        Invalid
     }
 
     /// Goes on byte by byte.

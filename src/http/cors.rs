@@ -1,0 +1,205 @@
+//! Cross-origin requests to event streams, polls and POSTs: the CORS protocol of the Fetch standard, the server's side.
+//!
+//! Pure functions from a request's headers to the header lines of its answer. A WebSocket needs none of this: its own Origin
+//! check is in [`upgrade`](super::upgrade).
+
+use crate::http::origin::{OriginPolicy, OriginRefusal};
+use crate::http::url::Scheme;
+use core::fmt;
+
+/// Request headers that a page of a let-in origin may set: a stream's position, a token, and the type of a POST.
+const ALLOW_HEADERS: &str = "Last-Event-ID, Authorization, Content-Type";
+
+/// Methods that a page of a let-in origin may use: streams and polls, publishing, and the preflight itself.
+const ALLOW_METHODS: &str = "GET, POST, OPTIONS";
+
+/// How long a browser may remember a preflight, in seconds: two hours, the most that Chromium takes.
+const MAX_AGE: &str = "7200";
+
+/// Whether pages of other origins may send the user's cookies along and read the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Credentials {
+    /// They may not.
+    #[default]
+    Omit,
+    /// They may. Only pages of the origins that the policy names: never with [`OriginPolicy::Any`].
+    Include,
+}
+
+/// Who may make cross-origin requests. Validated once, shared by all connections of a listener.
+#[derive(Clone, Debug, Default)]
+pub struct Cors {
+    origins: OriginPolicy,
+    credentials: Credentials,
+    scheme: Scheme,
+}
+
+impl Cors {
+    /// Lets in the origins of a policy, with or without credentials, on a listener that speaks `scheme`.
+    ///
+    /// # Errors
+    /// [`CorsError`]: any origin at all, with credentials. The Fetch standard forbids the wildcard there, and echoing every
+    /// origin instead would let any page read as its visitor.
+    pub fn new(origins: OriginPolicy, credentials: Credentials, scheme: Scheme) -> Result<Self, CorsError> {
+        if origins == OriginPolicy::Any && credentials == Credentials::Include {
+            return Err(CorsError);
+        }
+        Ok(Self { origins, credentials, scheme })
+    }
+
+    /// The header lines to add to the answer of a request that is no preflight, given its Origin header and its Host.
+    ///
+    /// A request without Origin gets `Vary` all the same, so that no cache gives its answer to a page.
+    ///
+    /// # Errors
+    /// The origin is not let in: answer 403, with no CORS header at all.
+    pub fn simple<'o>(&self, origin: Option<&'o [u8]>, host: &[u8]) -> Result<CorsHeaders<'o>, OriginRefusal> {
+        self.headers(origin, host, Kind::Simple)
+    }
+
+    /// The header lines of the answer, 204 without a body, to a preflight: an `OPTIONS` request.
+    ///
+    /// # Errors
+    /// The origin is not let in: answer 403, with no CORS header at all.
+    pub fn preflight<'o>(&self, origin: Option<&'o [u8]>, host: &[u8]) -> Result<CorsHeaders<'o>, OriginRefusal> {
+        self.headers(origin, host, Kind::Preflight)
+    }
+
+    fn headers<'o>(&self, origin: Option<&'o [u8]>, host: &[u8], kind: Kind) -> Result<CorsHeaders<'o>, OriginRefusal> {
+        let mut headers = CorsHeaders { lines: [None; 6] };
+        let any = self.origins == OriginPolicy::Any;
+        let Some(origin) = origin else {
+            if !any {
+                headers.lines[0] = Some(("Vary", b"Origin"));
+            }
+            return Ok(headers);
+        };
+        self.origins.check(self.scheme, origin, host)?;
+        let allowed = if any { b"*" } else { origin };
+        let credentials = self.credentials == Credentials::Include;
+        let preflight = kind == Kind::Preflight;
+        headers.lines = [
+            Some(("Access-Control-Allow-Origin", allowed)),
+            Some(("Vary", b"Origin")),
+            credentials.then_some(("Access-Control-Allow-Credentials", b"true")),
+            preflight.then_some(("Access-Control-Allow-Methods", ALLOW_METHODS.as_bytes())),
+            preflight.then_some(("Access-Control-Allow-Headers", ALLOW_HEADERS.as_bytes())),
+            preflight.then_some(("Access-Control-Max-Age", MAX_AGE.as_bytes())),
+        ];
+        Ok(headers)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Simple,
+    Preflight,
+}
+
+/// Header lines for an answer. What stands in them of the request (its origin) was checked to be an origin.
+#[derive(Clone, Copy, Debug)]
+#[must_use = "the answer needs these header lines"]
+pub struct CorsHeaders<'o> {
+    lines: [Option<(&'static str, &'o [u8])>; 6],
+}
+
+impl<'o> CorsHeaders<'o> {
+    /// The lines: name and value.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &'o [u8])> + use<'o> {
+        self.lines.into_iter().flatten()
+    }
+}
+
+/// Credentials cannot go with [`OriginPolicy::Any`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CorsError;
+
+impl fmt::Display for CorsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any origin and credentials exclude each other: list the origins that may send credentials")
+    }
+}
+
+impl core::error::Error for CorsError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    const HOST: &[u8] = b"api.example.com";
+    const PAGE: &[u8] = b"https://app.example.com";
+
+    fn listed(credentials: Credentials) -> Cors {
+        let origins = OriginPolicy::listed(["https://app.example.com"]).unwrap();
+        Cors::new(origins, credentials, Scheme::Https).unwrap()
+    }
+
+    fn lines(headers: CorsHeaders<'_>) -> Vec<(&str, &str)> {
+        headers.iter().map(|(name, value)| (name, core::str::from_utf8(value).unwrap())).collect()
+    }
+
+    #[test]
+    fn h30_a_preflight_from_a_listed_origin_is_allowed_the_headers_it_needs() {
+        assert_eq!(
+            lines(listed(Credentials::Omit).preflight(Some(PAGE), HOST).unwrap()),
+            [
+                ("Access-Control-Allow-Origin", "https://app.example.com"),
+                ("Vary", "Origin"),
+                ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
+                ("Access-Control-Allow-Headers", "Last-Event-ID, Authorization, Content-Type"),
+                ("Access-Control-Max-Age", "7200"),
+            ]
+        );
+    }
+
+    #[test]
+    fn h30_a_preflight_from_an_unlisted_origin_is_refused_with_403() {
+        for origin in
+            [&b"https://evil.io"[..], b"null", b"https://app.example.com.evil.io", b"http://app.example.com", b"*"]
+        {
+            for credentials in [Credentials::Omit, Credentials::Include] {
+                let cors = listed(credentials);
+                assert_eq!(cors.preflight(Some(origin), HOST).unwrap_err().status(), 403);
+                assert_eq!(cors.simple(Some(origin), HOST).unwrap_err().status(), 403);
+            }
+        }
+    }
+
+    #[test]
+    fn h30_a_wildcard_never_comes_with_credentials() {
+        assert!(Cors::new(OriginPolicy::Any, Credentials::Include, Scheme::Https).is_err());
+        let any = Cors::new(OriginPolicy::Any, Credentials::Omit, Scheme::Https).unwrap();
+        let simple = lines(any.simple(Some(b"https://evil.io"), HOST).unwrap());
+        assert_eq!(simple, [("Access-Control-Allow-Origin", "*"), ("Vary", "Origin")]);
+        let preflight = lines(any.preflight(Some(b"https://evil.io"), HOST).unwrap());
+        assert!(preflight.iter().all(|(name, _)| *name != "Access-Control-Allow-Credentials"));
+    }
+
+    #[test]
+    fn h30_a_simple_request_from_a_listed_origin_may_be_read_by_it_alone() {
+        assert_eq!(
+            lines(listed(Credentials::Include).simple(Some(PAGE), HOST).unwrap()),
+            [
+                ("Access-Control-Allow-Origin", "https://app.example.com"),
+                ("Vary", "Origin"),
+                ("Access-Control-Allow-Credentials", "true"),
+            ]
+        );
+    }
+
+    #[test]
+    fn h30_an_answer_to_no_page_still_varies_by_origin() {
+        assert_eq!(lines(listed(Credentials::Omit).simple(None, HOST).unwrap()), [("Vary", "Origin")]);
+        let any = Cors::new(OriginPolicy::Any, Credentials::Omit, Scheme::Https).unwrap();
+        assert_eq!(any.simple(None, HOST).unwrap().iter().count(), 0);
+    }
+
+    #[test]
+    fn the_own_origin_is_let_in_where_none_is_listed() {
+        let own = Cors::new(OriginPolicy::Same, Credentials::Include, Scheme::Https).unwrap();
+        assert!(own.preflight(Some(b"https://api.example.com"), HOST).is_ok());
+        assert!(own.preflight(Some(PAGE), HOST).is_err());
+    }
+}

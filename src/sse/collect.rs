@@ -1,0 +1,319 @@
+//! Events that span reads: lines are taken apart as they arrive, and what counts of them is collected.
+
+use super::Event;
+use super::parse::{Block, Field, Name, ParseError, Parser, Span, State, classify, commit, digit, line_end, valid};
+use crate::input::Input;
+use alloc::string::String;
+
+/// What [`Parser::collect`] came to.
+pub(super) enum Collected {
+    /// A block with data ended.
+    Event,
+    /// Nothing is kept any more, or the line is to be passed over.
+    Nothing,
+    /// The input is used up.
+    Empty,
+}
+
+/// A block whose end is not in yet, and the line that is being read. Exists only while there is one.
+#[derive(Default)]
+pub(super) struct Open {
+    /// Data lines, joined with LF. At dispatch the other fields are appended, so that one text holds the event.
+    data: Text,
+    /// Values of `event`, `id` and `topic`; `block` names the valid ones.
+    fields: Text,
+    /// What the block holds so far: ranges of `fields`. That of the data is set at dispatch.
+    block: Block,
+    /// Bytes of the present line, name and colon included.
+    line: usize,
+    /// Its field.
+    field: Field,
+    /// Where its value begins in `fields`.
+    from: usize,
+    /// A field name cut by the end of a read: as many bytes as tell all known names apart, their colon included.
+    name: [u8; 6],
+    named: usize,
+    /// The number of a `retry` line so far; `None` once it is none.
+    number: Option<u64>,
+}
+
+impl Open {
+    /// Takes over the part of a block that was scanned in the input.
+    pub(super) fn new(block: &Block, input: &mut Input<'_>) -> Self {
+        let mut open = Self::default();
+        open.block.size = block.size;
+        open.block.lines = block.lines;
+        if block.lines > 0 {
+            open.data.obtain(input);
+        }
+        if block.kept > 0 {
+            open.fields.obtain(input);
+        }
+        if let Some(data) = block.data.of(input.rest()) {
+            open.data.put(data);
+            open.data.end();
+        }
+        let mut put = |span: Span| {
+            let Some(bytes) = span.of(input.rest()) else { return span };
+            let start = open.fields.text.len();
+            open.fields.put(bytes);
+            open.fields.end();
+            Span { start, end: open.fields.text.len() }
+        };
+        open.block.event = put(block.event);
+        open.block.id = put(block.id);
+        open.block.topic = put(block.topic);
+        open
+    }
+
+    /// A line of `field` begins, with so many bytes of name and colon.
+    fn enter(&mut self, field: Field, named: usize, input: &mut Input<'_>) {
+        self.field = field;
+        self.line = named;
+        match field {
+            Field::Data => {
+                self.data.obtain(input);
+                if self.block.lines > 0 {
+                    self.data.text.push('\n');
+                }
+            }
+            Field::Retry => (self.number, self.from) = (Some(0), 0),
+            Field::Event | Field::Id | Field::Topic => {
+                self.fields.obtain(input);
+                self.from = self.fields.text.len();
+            }
+        }
+    }
+
+    /// Takes a line of data of which more than the name is in, but not its end.
+    pub(super) fn take_data(&mut self, named: usize, input: &mut Input<'_>, until: usize) {
+        self.enter(Field::Data, named, input);
+        let rest = input.rest_until(until);
+        let value = rest.get(named..).unwrap_or_default();
+        self.line = rest.len();
+        self.value(value.strip_prefix(b" ").unwrap_or(value));
+        input.skip(self.line);
+    }
+
+    /// More of the line's value.
+    fn value(&mut self, piece: &[u8]) {
+        match self.field {
+            Field::Data => self.data.put(piece),
+            Field::Event | Field::Id | Field::Topic => self.fields.put(piece),
+            Field::Retry => {
+                self.from += piece.len();
+                self.number = piece.iter().try_fold(self.number.unwrap_or(0), digit).filter(|_| self.number.is_some());
+            }
+        }
+    }
+
+    /// The line ended. Gives the number of a `retry` line.
+    fn leave(&mut self) -> Option<u64> {
+        self.block.size += self.line + 1;
+        match self.field {
+            Field::Data => {
+                self.data.end();
+                self.block.lines += 1;
+            }
+            Field::Retry => return self.number.filter(|_| self.from > 0),
+            Field::Event | Field::Id | Field::Topic => {
+                self.fields.end();
+                let value = Span { start: self.from, end: self.fields.text.len() };
+                match self.field {
+                    Field::Event => self.block.event = value,
+                    Field::Topic => self.block.topic = value,
+                    _ if self.fields.text.as_bytes()[self.from..].contains(&0) => {}
+                    _ => self.block.id = value,
+                }
+            }
+        }
+        None
+    }
+
+    /// The id that the block sets.
+    fn id(&self) -> Option<&str> {
+        self.block.id.of_text(&self.fields.text)
+    }
+}
+
+impl Parser {
+    /// Takes lines apart and collects what they hold, until the block ends or the input does.
+    pub(super) fn collect(&mut self, input: &mut Input<'_>, until: usize) -> Result<Collected, ParseError> {
+        let Some(open) = self.open.as_deref_mut() else { return Ok(Collected::Nothing) };
+        while let Some(&first) = input.rest_until(until).first() {
+            match self.state {
+                State::Name => {
+                    // A name of at most five bytes is torn; it is told apart byte by byte.
+                    open.name[open.named] = first;
+                    open.named += 1;
+                    match classify(&open.name[..open.named]) {
+                        Name::Unfinished => input.skip(1),
+                        Name::Other => self.state = State::Skip,
+                        Name::Known(field, named) => {
+                            // A line end is not part of the name: then nothing of this byte is taken.
+                            input.skip(usize::from(named == open.named));
+                            open.enter(field, named, input);
+                            self.state = State::Space;
+                        }
+                    }
+                }
+                State::Space => {
+                    if first == b' ' {
+                        input.skip(1);
+                        open.line += 1;
+                    }
+                    self.state = State::Value;
+                }
+                State::Value => {
+                    let rest = input.rest_until(until);
+                    let end = line_end(rest);
+                    let piece = &rest[..end.unwrap_or(rest.len())];
+                    open.line += piece.len();
+                    let room = self.limits.event.saturating_sub(open.block.size);
+                    if open.line > self.limits.line.min(room) {
+                        // The one that the byte after the last good one broke, however many came at once.
+                        return Err(if self.limits.line <= room {
+                            ParseError::LineTooLong { limit: self.limits.line }
+                        } else {
+                            ParseError::EventTooLong { limit: self.limits.event }
+                        });
+                    }
+                    open.value(piece);
+                    let taken = piece.len();
+                    if let Some(end) = end {
+                        self.after_cr = rest[end] == b'\r';
+                        self.retry = open.leave().or(self.retry);
+                        self.state = State::Line;
+                        input.skip(taken + 1);
+                    } else {
+                        input.skip(taken);
+                    }
+                }
+                State::Line => {
+                    if core::mem::take(&mut self.after_cr) && first == b'\n' {
+                        input.skip(1);
+                        continue;
+                    }
+                    if first == b'\n' || first == b'\r' {
+                        self.after_cr = first == b'\r';
+                        input.skip(1);
+                        if open.block.lines > 0 {
+                            return Ok(Collected::Event);
+                        }
+                        if let Some(id) = open.id() {
+                            commit(&mut self.last_id, id);
+                        }
+                        self.open = None;
+                        return Ok(Collected::Nothing);
+                    }
+                    match classify(input.rest_until(until)) {
+                        Name::Known(field, named) => {
+                            input.skip(named);
+                            open.enter(field, named, input);
+                            self.state = State::Space;
+                        }
+                        Name::Other => self.state = State::Skip,
+                        Name::Unfinished => {
+                            let rest = input.rest_until(until);
+                            open.named = rest.len();
+                            open.name[..rest.len()].copy_from_slice(rest);
+                            input.skip(open.named);
+                            self.state = State::Name;
+                        }
+                    }
+                }
+                // Not of this function: the caller goes on.
+                State::Skip | State::Idle | State::Bom(_) | State::Failed(_) => {
+                    if open.block.size == 0 {
+                        self.open = None;
+                    }
+                    return Ok(Collected::Nothing);
+                }
+            }
+        }
+        Ok(Collected::Empty)
+    }
+
+    /// Lends the collected event, and is between two blocks again.
+    pub(super) fn dispatch<'i>(&mut self, input: &'i mut Input<'_>) -> Event<'i> {
+        let Open { mut data, fields, mut block, .. } = self.open.take().map(|open| *open).unwrap_or_default();
+        if let Some(id) = block.id.of_text(&fields.text) {
+            commit(&mut self.last_id, id);
+        }
+        let len = data.text.len();
+        block.data = Span { start: 0, end: len };
+        for field in [&mut block.event, &mut block.id, &mut block.topic] {
+            if field.is_somewhere() {
+                *field = Span { start: len + field.start, end: len + field.end };
+            }
+        }
+        data.text.push_str(&fields.text);
+        input.give_buffer(fields.text.into_bytes());
+        block.slices(input.lend_text(data.text))
+    }
+}
+
+/// Text that arrives in pieces: always valid, what is invalid replaced by U+FFFD.
+#[derive(Default)]
+struct Text {
+    text: String,
+    /// A character whose last bytes are not in yet.
+    torn: [u8; 4],
+    torn_len: usize,
+}
+
+impl Text {
+    /// Takes a buffer from the input's pool, where this has none.
+    fn obtain(&mut self, input: &mut Input<'_>) {
+        if self.text.capacity() == 0 {
+            self.text = String::from_utf8(input.take_buffer()).unwrap_or_default();
+        }
+    }
+
+    /// Appends a piece. Validates it while it is in the cache; each byte once, torn characters a few times.
+    fn put(&mut self, mut piece: &[u8]) {
+        while self.torn_len > 0 {
+            let Some((&byte, rest)) = piece.split_first() else { return };
+            self.torn[self.torn_len] = byte;
+            match core::str::from_utf8(&self.torn[..=self.torn_len]) {
+                Ok(character) => {
+                    self.text.push_str(character);
+                    self.torn_len = 0;
+                    piece = rest;
+                }
+                Err(error) if error.error_len().is_none() => {
+                    self.torn_len += 1;
+                    piece = rest;
+                }
+                // The byte does not go on with the character; it is looked at again as the start of the next.
+                Err(_) => self.end(),
+            }
+        }
+        let (whole, tail) = piece.split_at(piece.len() - torn_tail(piece));
+        match valid(whole) {
+            Some(whole) => self.text.push_str(whole),
+            None => self.text.push_str(&String::from_utf8_lossy(whole)),
+        }
+        self.torn[..tail.len()].copy_from_slice(tail);
+        self.torn_len = tail.len();
+    }
+
+    /// No more pieces of this value: a torn character stays torn.
+    fn end(&mut self) {
+        if self.torn_len > 0 {
+            self.torn_len = 0;
+            self.text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+}
+
+/// How many bytes at the end begin a character that may still become whole: 0 to 3.
+fn torn_tail(bytes: &[u8]) -> usize {
+    if bytes.last().is_none_or(u8::is_ascii) {
+        return 0;
+    }
+    (1..=bytes.len().min(3))
+        .find(|n| bytes[bytes.len() - n] & 0xC0 != 0x80)
+        .filter(|n| core::str::from_utf8(&bytes[bytes.len() - n..]).is_err_and(|error| error.error_len().is_none()))
+        .unwrap_or(0)
+}

@@ -1,0 +1,439 @@
+//! An event stream as an HTTP server answers with it.
+//!
+//! [`Subscription::read`] decides from the request's head; [`ServerStream::open`] answers; the stream then sends events, comments
+//! when it was silent, and ends in good order.
+
+use super::event::{EncodeError, Event, Signal};
+use crate::http::response::ResponseError;
+use crate::http::server::{Server, Streaming};
+use crate::http::target::decode;
+use crate::http::{RequestHead, Response, target};
+use crate::output::{Full, Output};
+use crate::time::Instant;
+use alloc::borrow::Cow;
+use bytes::Bytes;
+use core::fmt;
+use core::time::Duration;
+
+/// The longest last event id taken from a request: half of what all of a head may have, and many times what ids are.
+pub const MAX_LAST_EVENT_ID: usize = 4096;
+
+/// The fields of every event stream's head. `no-cache` keeps a cache from answering a reconnect with an old stream;
+/// `X-Accel-Buffering` keeps nginx from holding events back.
+const HEAD: [(&str, &str); 3] =
+    [("content-type", "text/event-stream"), ("cache-control", "no-cache"), ("x-accel-buffering", "no")];
+
+/// What a request for an event stream asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription<'h> {
+    /// Where the client wants to go on: the id of the last event that it saw, never empty. Untrusted: any text without NUL and
+    /// line ends, of at most [`MAX_LAST_EVENT_ID`] bytes.
+    pub last_event_id: Option<Cow<'h, str>>,
+    /// The request was a HEAD: it wants the head and no events, so nothing is to be subscribed for it.
+    pub head_only: HeadOnly,
+}
+
+/// Whether only the head of a stream was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadOnly {
+    /// HEAD.
+    Yes,
+    /// GET or POST.
+    No,
+}
+
+/// Why a request gets no event stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// A method other than GET, HEAD and POST.
+    Method,
+    /// `Accept` excludes `text/event-stream` (RFC 9110 section 12.5.1).
+    NotAcceptable,
+    /// The last event id is too long, not UTF-8, given twice, or holds a NUL or a line end.
+    LastEventId,
+}
+
+impl Refusal {
+    /// The status of the answer. To a browser each of them is final: it does not come back.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Method => 405,
+            Self::NotAcceptable => 406,
+            Self::LastEventId => 400,
+        }
+    }
+
+    /// Answers the request, with `headers` besides.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Server::respond`].
+    pub fn respond(self, http: &mut Server, headers: &[(&str, &str)], out: &mut Output) -> Result<(), ResponseError> {
+        let allow: &[_] = if self == Self::Method { &[("allow", "GET, HEAD, POST")] } else { &[] };
+        http.respond(&Response::new(self.status()).base(allow).headers(headers), &[], out)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Method => f.write_str("event streams answer GET, HEAD and POST only"),
+            Self::NotAcceptable => f.write_str("Accept excludes text/event-stream"),
+            Self::LastEventId => {
+                write!(
+                    f,
+                    "last event id over {MAX_LAST_EVENT_ID} bytes, given twice, not UTF-8, or with NUL or a line end"
+                )
+            }
+        }
+    }
+}
+
+impl core::error::Error for Refusal {}
+
+impl<'h> Subscription<'h> {
+    /// Reads a request for an event stream. The last event id comes from the header `Last-Event-ID` or, without it, from the query's
+    /// `lastEventId` (which a client sends that cannot set headers). O(head).
+    ///
+    /// # Errors
+    ///
+    /// Why it gets none; answer with [`Refusal::respond`].
+    pub fn read(head: &'h RequestHead<'_>) -> Result<Self, Refusal> {
+        let head_only = match head.method() {
+            "GET" | "POST" => HeadOnly::No,
+            "HEAD" => HeadOnly::Yes,
+            _ => return Err(Refusal::Method),
+        };
+        if !accepts(head.headers().all("accept")) {
+            return Err(Refusal::NotAcceptable);
+        }
+        Ok(Self { last_event_id: last_event_id(head)?, head_only })
+    }
+}
+
+fn last_event_id<'h>(head: &'h RequestHead<'_>) -> Result<Option<Cow<'h, str>>, Refusal> {
+    let headers = head.headers();
+    let mut values = headers.all("last-event-id");
+    let id = match values.next() {
+        // The bytes are UTF-8, as the standard has clients encode them, not Latin-1.
+        Some(value) => Cow::Borrowed(core::str::from_utf8(value).map_err(|_| Refusal::LastEventId)?),
+        None => match raw_query_value(head.raw_query().unwrap_or_default(), "lastEventId") {
+            Some(value) => decode(value, target::Plus::Space).map_err(|_| Refusal::LastEventId)?,
+            None => return Ok(None),
+        },
+    };
+    let sound = id.len() <= MAX_LAST_EVENT_ID && !id.contains(['\0', '\r', '\n']) && values.next().is_none();
+    if !sound {
+        return Err(Refusal::LastEventId);
+    }
+    Ok(Some(id).filter(|id| !id.is_empty()))
+}
+
+/// The undecoded value of the first pair of that name, which itself is in need of no coding.
+fn raw_query_value<'q>(query: &'q str, name: &str) -> Option<&'q str> {
+    query.split('&').find_map(|pair| match pair.split_once('=') {
+        Some((key, value)) => (key == name).then_some(value),
+        None => (pair == name).then_some(""),
+    })
+}
+
+/// Whether an `Accept` header, here in all its fields, lets `text/event-stream` through: the most specific range that matches
+/// decides (RFC 9110 section 12.5.1). Without any range everything is accepted.
+fn accepts<'v>(fields: impl Iterator<Item = &'v [u8]>) -> bool {
+    let mut any = false;
+    let mut best: Option<(u8, bool)> = None;
+    for range in fields.flat_map(|field| field.split(|byte| *byte == b',')) {
+        let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let media = parts.next().unwrap_or_default();
+        if media.is_empty() {
+            continue;
+        }
+        any = true;
+        let rank = match media {
+            b"*/*" => 0,
+            _ if media.eq_ignore_ascii_case(b"text/*") => 1,
+            _ if media.eq_ignore_ascii_case(b"text/event-stream") => 2,
+            _ => continue,
+        };
+        let zero = parts.any(|part| match part {
+            [b'q' | b'Q', b'=', weight @ ..] => weight.iter().all(|byte| matches!(byte, b'0' | b'.')),
+            _ => false,
+        });
+        // Of two ranges alike (with other parameters, say) one that lets it through is enough.
+        best = match best {
+            Some((other, _)) if other > rank => best,
+            Some((other, open)) if other == rank => Some((rank, open || !zero)),
+            _ => Some((rank, !zero)),
+        };
+    }
+    !any || best.is_some_and(|(_, open)| open)
+}
+
+/// How server streams behave; shared by all of them. Every value is a valid one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerStreamConfig {
+    /// Silence after which a comment is sent. Default 15 s, as the standard advises; a proxy that closes silent connections
+    /// does so after 30 to 60 s.
+    pub heartbeat: Duration,
+    /// By how many percent of the interval a connection's heartbeat may be faster, at random, so that connections that opened
+    /// together do not tick together. Default 10, at most 100.
+    pub heartbeat_jitter_percent: u8,
+    /// The `retry:` that opens each stream. Default 3 s. `None` leaves the client its own.
+    pub retry: Option<Duration>,
+    /// By how many percent of it a connection's retry may be longer, at random, so that clients that lost their server together do not
+    /// come back together. Default 50.
+    pub retry_jitter_percent: u8,
+}
+
+impl Default for ServerStreamConfig {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(15),
+            heartbeat_jitter_percent: 10,
+            retry: Some(Duration::from_secs(3)),
+            retry_jitter_percent: 50,
+        }
+    }
+}
+
+/// What [`ServerStream::open`] began.
+#[derive(Debug)]
+#[must_use]
+pub enum Opened {
+    /// The stream is open.
+    Stream(ServerStream),
+    /// The request was a HEAD, and is answered.
+    HeadOnly,
+}
+
+/// Why nothing was sent. The stream is as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StreamError {
+    /// An event that cannot be encoded.
+    Encode(EncodeError),
+    /// The response is not open, or the output is full.
+    Response(ResponseError),
+}
+
+impl fmt::Display for StreamError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Encode(error) => error.fmt(f),
+            Self::Response(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for StreamError {}
+
+impl From<EncodeError> for StreamError {
+    fn from(error: EncodeError) -> Self {
+        Self::Encode(error)
+    }
+}
+
+impl From<ResponseError> for StreamError {
+    fn from(error: ResponseError) -> Self {
+        Self::Response(error)
+    }
+}
+
+impl From<Full> for StreamError {
+    fn from(full: Full) -> Self {
+        Self::Response(full.into())
+    }
+}
+
+/// One open event stream of a server, on top of the HTTP connection that carries it.
+///
+/// # Contract
+///
+/// - [`open`](Self::open) answers a request that [`Subscription::read`] approved, in chunks or, to an HTTP/1.0 client, until the
+///   connection closes. Write the output at once: a client is open when it has the head.
+/// - Each call writes a whole event or nothing. The connection is closed when the stream ends, so requests pipelined behind it are
+///   never processed.
+/// - Wait for the earlier of [`poll_timeout`](Self::poll_timeout) and the connection's own, ask it again after every call that
+///   took `now`, and call [`handle_timeout`](Self::handle_timeout) when it has passed.
+/// - [`finish`](Self::finish) ends the stream; the client comes back after its retry time. To keep it away answer that
+///   request with [`stop`](Self::stop).
+#[derive(Debug)]
+pub struct ServerStream {
+    /// Silence until a heartbeat, jittered once.
+    interval: Duration,
+    written: Instant,
+    due: Instant,
+}
+
+impl ServerStream {
+    /// Answers the present request of `http` with an event stream: its head, with `headers` besides (`Cache-Control` and
+    /// `X-Accel-Buffering` among them replace those of this crate), and `retry:`. `random` is even over its range.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Server::respond_stream`]; nothing was written.
+    pub fn open(
+        config: &ServerStreamConfig,
+        http: &mut Server,
+        headers: &[(&str, &str)],
+        random: u64,
+        out: &mut Output,
+        now: Instant,
+    ) -> Result<Opened, ResponseError> {
+        let mut base = HEAD;
+        let mut kept = 0;
+        for field in HEAD {
+            if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(field.0)) {
+                base[kept] = field;
+                kept += 1;
+            }
+        }
+        let retry = config.retry.map(|retry| {
+            let longer = share(retry, config.retry_jitter_percent, random as u32);
+            Signal::Retry(u64::try_from((retry + longer).as_millis()).unwrap_or(u64::MAX))
+        });
+        let response = Response::new(200).base(&base[..kept]).headers(headers).close();
+        if http.respond_stream(&response, out)? == Streaming::HeadOnly {
+            return Ok(Opened::HeadOnly);
+        }
+        let early = share(config.heartbeat, config.heartbeat_jitter_percent.min(100), (random >> 32) as u32);
+        let interval = config.heartbeat - early;
+        let mut stream = Self { interval, written: now, due: now + interval };
+        if let Some(retry) = retry {
+            // Advice only: an output that the head has filled goes without it.
+            let _ = stream.signal(http, retry, out, now);
+        }
+        Ok(Opened::Stream(stream))
+    }
+
+    /// Answers the present request with 204, which ends a client's reconnecting for good.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Server::respond`].
+    pub fn stop(http: &mut Server, headers: &[(&str, &str)], out: &mut Output) -> Result<(), ResponseError> {
+        http.respond(&Response::new(204).headers(headers), &[], out)
+    }
+
+    /// Sends an event. O(its length).
+    ///
+    /// # Errors
+    ///
+    /// Nothing was written: see [`StreamError`].
+    pub fn send(
+        &mut self,
+        http: &mut Server,
+        event: &Event<'_>,
+        out: &mut Output,
+        now: Instant,
+    ) -> Result<(), StreamError> {
+        let len = event.encoded_len()?;
+        http.send_with(len, |space| event.fill(space), out)?;
+        self.written = now;
+        Ok(())
+    }
+
+    /// Sends blocks that were encoded before ([`Event::to_bytes`]); long ones by reference.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was written: see [`StreamError`].
+    pub fn send_shared(
+        &mut self,
+        http: &mut Server,
+        blocks: &Bytes,
+        out: &mut Output,
+        now: Instant,
+    ) -> Result<(), StreamError> {
+        http.send_shared(blocks, out)?;
+        self.written = now;
+        Ok(())
+    }
+
+    /// Sends a comment, a retry time or a position.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was written: see [`StreamError`].
+    pub fn signal(
+        &mut self,
+        http: &mut Server,
+        signal: Signal<'_>,
+        out: &mut Output,
+        now: Instant,
+    ) -> Result<(), StreamError> {
+        let len = signal.encoded_len()?;
+        http.send_with(len, |space| signal.fill(space), out)?;
+        self.written = now;
+        Ok(())
+    }
+
+    /// Ends the stream in good order, with another `retry:` for the way back where one is given.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Server::finish`]; the stream is still open.
+    pub fn finish(&mut self, http: &mut Server, retry: Option<Duration>, out: &mut Output) -> Result<(), StreamError> {
+        if let Some(retry) = retry {
+            self.signal(http, Signal::Retry(u64::try_from(retry.as_millis()).unwrap_or(u64::MAX)), out, self.written)?;
+        }
+        Ok(http.finish(out)?)
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called: early where something was sent since, never late.
+    pub fn poll_timeout(&self) -> Instant {
+        self.due
+    }
+
+    /// Sends a comment where the stream was silent for the heartbeat interval; called early it does nothing. Where earlier bytes
+    /// still wait for the socket none is added: they show a silent client as well.
+    pub fn handle_timeout(&mut self, http: &mut Server, now: Instant, out: &mut Output) {
+        if now < self.due {
+            return;
+        }
+        if now >= self.written + self.interval {
+            if !out.is_blocked() {
+                // A full output, or a response that ended, needs no heartbeat.
+                let _ = self.signal(http, Signal::KeepAlive, out, now);
+            }
+            self.due = now + self.interval;
+        } else {
+            self.due = self.written + self.interval;
+        }
+    }
+}
+
+/// A random part of up to so many percent of `whole`.
+fn share(whole: Duration, percent: u8, random: u32) -> Duration {
+    let nanos = whole.as_nanos() * u128::from(percent) / 100 * u128::from(random) / u128::from(u32::MAX);
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accept_is_read_with_ranges_and_weights() {
+        let accepts = |value: &str| accepts([value.as_bytes()].into_iter());
+        for value in
+            ["", "*/*", "text/*", "text/event-stream", "Text/Event-Stream;q=0.5", "application/json, */*;q=0.1", ", ,"]
+        {
+            assert!(accepts(value), "{value}");
+        }
+        for value in [
+            "application/json",
+            "text/html",
+            "text/event-stream;q=0",
+            "text/event-stream; q=0.000, */*",
+            "*/*;q=0",
+            "text/*;q=0,*/*",
+            "text/event-streams",
+        ] {
+            assert!(!accepts(value), "{value}");
+        }
+        assert!(super::accepts([].into_iter()));
+        assert!(super::accepts([&b"text/html"[..], b"text/event-stream"].into_iter()));
+    }
+}

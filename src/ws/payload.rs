@@ -1,0 +1,627 @@
+//! Payloads: unmasked where they lie, checked in the same pass, and lent as what they were proved to be.
+//!
+//! The one file with unsafe code. It does two things: bytes become `str` right after the pass that proved them to be UTF-8 (a second,
+//! safe pass would double the cost of small messages), and long payloads go through AVX2 where the machine has it. What holds
+//! it: the proof and the conversion stand in the same function or behind the same private field; vectors are loaded from and stored
+//! to references to arrays; the tests compare every pass with a naive twin, and fuzzing every text with the standard library.
+#![allow(unsafe_code)]
+
+use super::mask::{self, Key};
+use super::utf8::{Invalid, Utf8};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// From so many bytes on a payload goes through AVX2 where there is some. Below, two overlapping words cover it.
+const LONG: usize = 33;
+
+/// Without AVX2 a long text is unmasked and checked in pieces of this size, so that the second pass finds it in the first-level
+/// cache (32 KiB on every common machine).
+const PIECE: usize = 8 << 10;
+
+/// The least and the most bytes to read right behind what was assembled. Fewer are copied as cheaply; more than a usual read
+/// buffer holds no system call is saved by.
+const DIRECT: core::ops::RangeInclusive<usize> = 4 << 10..=64 << 10;
+
+/// Unmasks (or masks: it is the same) a payload in place.
+#[inline(always)]
+pub(super) fn unmask_binary(bytes: &mut [u8], key: Key) {
+    if bytes.len() < LONG {
+        mask::unmask_short(bytes, key);
+    } else {
+        unmask_long_binary(bytes, key);
+    }
+}
+
+/// Unmasks a whole text in place and lends it.
+#[inline(always)]
+pub(super) fn unmask_text(bytes: &mut [u8], key: Key) -> Result<&str, Invalid> {
+    if bytes.len() < LONG {
+        if mask::unmask_short(bytes, key) {
+            // SAFETY: `unmask_short` returned true: every byte is below 0x80, and ASCII is UTF-8.
+            return Ok(unsafe { core::str::from_utf8_unchecked(bytes) });
+        }
+        return check(bytes);
+    }
+    unmask_long_text(bytes, key)
+}
+
+/// A short text that is not all ASCII.
+#[inline(never)]
+fn check(bytes: &[u8]) -> Result<&str, Invalid> {
+    let mut state = Utf8::START;
+    state.push(bytes)?;
+    if !state.is_boundary() {
+        return Err(Invalid);
+    }
+    // SAFETY: the check went over all of `bytes`, found no error, and ended between two characters.
+    Ok(unsafe { core::str::from_utf8_unchecked(bytes) })
+}
+
+#[inline(never)]
+fn unmask_long_binary(bytes: &mut [u8], key: Key) {
+    #[cfg(target_arch = "x86_64")]
+    if avx2::is_there() {
+        // SAFETY: the machine has AVX2.
+        unsafe { avx2::unmask(bytes, key) };
+        return;
+    }
+    mask::unmask(bytes, key);
+}
+
+#[inline(never)]
+fn unmask_long_text(bytes: &mut [u8], key: Key) -> Result<&str, Invalid> {
+    if !unmask_and_check(bytes, key) {
+        return Err(Invalid);
+    }
+    // SAFETY: `unmask_and_check` returned true: `bytes` is now UTF-8.
+    Ok(unsafe { core::str::from_utf8_unchecked(bytes) })
+}
+
+/// Unmasks and says whether the result is UTF-8, from its first byte to its last.
+#[inline(always)]
+fn unmask_and_check(bytes: &mut [u8], key: Key) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if bytes.len() >= LONG && avx2::is_there() {
+        // SAFETY: the machine has AVX2.
+        return unsafe { avx2::unmask_and_check(bytes, key) };
+    }
+    let mut state = Utf8::START;
+    // PIECE is a multiple of the key's length, so the key is the same for each piece.
+    let valid = bytes.chunks_mut(PIECE).all(|piece| {
+        let ascii = mask::unmask(piece, key);
+        (ascii && state.is_boundary()) || state.push(piece).is_ok()
+    });
+    valid && state.is_boundary()
+}
+
+/// Unmasks a piece of a text in place and checks it, going on from `state`.
+pub(super) fn unmask_piece(piece: &mut [u8], key: Key, state: &mut Utf8) -> Result<(), Invalid> {
+    if piece.len() < 2 * LONG {
+        mask::unmask(piece, key);
+        return state.push(piece);
+    }
+    // The rest of a character that the last cut split: three bytes at most.
+    let mut split = 0;
+    while let (false, Some(byte)) = (state.is_boundary(), piece.get_mut(split)) {
+        mask::unmask(core::slice::from_mut(byte), key.after(split));
+        state.push(core::slice::from_ref(byte))?;
+        split += 1;
+    }
+    let (piece, key) = (&mut piece[split..], key.after(split));
+    // What may be an incomplete character at the end stays out of the bulk.
+    let mut last = [0; 3];
+    let from = piece.len().saturating_sub(last.len());
+    if let Some(end) = piece.last_chunk() {
+        last = *end;
+    }
+    mask::unmask(&mut last, key.after(from));
+    let cut = last.iter().rposition(|&byte| byte >= 0xc0).map_or(piece.len(), |at| from + at);
+    let (whole, tail) = piece.split_at_mut(cut);
+    if !unmask_and_check(whole, key) {
+        return Err(state.reject());
+    }
+    mask::unmask(tail, key.after(cut));
+    state.push(tail)
+}
+
+/// A message that is assembled from pieces: unmasked, and, of a text, checked.
+#[derive(Debug)]
+pub(super) struct Assembly<C> {
+    /// What was filled, and behind it slack that was written before (so that reading into it needs no clearing).
+    // INVARIANT: filled <= bytes.len(); for text, `check` is the state of the check after all of `bytes[..filled]`.
+    bytes: Vec<u8>,
+    filled: usize,
+    check: C,
+}
+
+/// How the pieces of a message are unmasked.
+pub(super) trait Check {
+    /// Unmasks a piece, going on from the pieces before.
+    fn unmask(&mut self, piece: &mut [u8], key: Key) -> Result<(), Invalid>;
+}
+
+/// Of a binary message nothing is checked.
+#[derive(Debug)]
+pub(super) struct Unchecked;
+
+impl Check for Unchecked {
+    fn unmask(&mut self, piece: &mut [u8], key: Key) -> Result<(), Invalid> {
+        unmask_binary(piece, key);
+        Ok(())
+    }
+}
+
+impl Check for Utf8 {
+    fn unmask(&mut self, piece: &mut [u8], key: Key) -> Result<(), Invalid> {
+        unmask_piece(piece, key, self)
+    }
+}
+
+impl<C: Check> Assembly<C> {
+    fn with(buffer: Vec<u8>, check: C) -> Self {
+        Self { bytes: buffer, filled: 0, check }
+    }
+
+    /// Appends `piece`, unmasked and checked. After an error the message is empty.
+    pub(super) fn push(&mut self, piece: &[u8], mut key: Key) -> Result<(), Invalid> {
+        // In pieces that stay in the first-level cache between the copy and the pass.
+        for piece in piece.chunks(PIECE) {
+            let to = self.filled + piece.len();
+            match self.bytes.get_mut(self.filled..to) {
+                Some(slack) => slack.copy_from_slice(piece),
+                None => {
+                    self.bytes.truncate(self.filled);
+                    self.bytes.extend_from_slice(piece);
+                }
+            }
+            self.filled(piece.len(), key)?;
+            key = key.after(piece.len());
+        }
+        Ok(())
+    }
+
+    /// Room to read the next bytes of the frame into, of which `remaining` are to come. Never more than has come already, so
+    /// that an announced length reserves nothing.
+    pub(super) fn spare(&mut self, remaining: u64) -> Option<&mut [u8]> {
+        let most = self.filled.min(*DIRECT.end());
+        let len = usize::try_from(remaining).unwrap_or(usize::MAX).min(most);
+        if len < *DIRECT.start() {
+            return None;
+        }
+        let to = self.filled + len;
+        if self.bytes.len() < to {
+            self.bytes.resize(to, 0);
+        }
+        self.bytes.get_mut(self.filled..to)
+    }
+
+    /// Unmasks, checks and keeps the first `n` bytes of what was read into [`spare`](Self::spare). After an error the message is
+    /// empty.
+    pub(super) fn filled(&mut self, n: usize, key: Key) -> Result<(), Invalid> {
+        let to = (self.filled + n).min(self.bytes.len());
+        if let Err(invalid) = self.check.unmask(&mut self.bytes[self.filled..to], key) {
+            self.filled = 0;
+            return Err(invalid);
+        }
+        self.filled = to;
+        Ok(())
+    }
+
+    /// The buffer, whatever it holds.
+    pub(super) fn into_buffer(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+impl Assembly<Unchecked> {
+    /// An empty binary message in `buffer`, whose content is overwritten.
+    pub(super) fn binary(buffer: Vec<u8>) -> Self {
+        Self::with(buffer, Unchecked)
+    }
+
+    /// The whole message.
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        self.bytes.truncate(self.filled);
+        self.bytes
+    }
+}
+
+impl Assembly<Utf8> {
+    /// An empty text in `buffer`, whose content is overwritten.
+    pub(super) fn text(buffer: Vec<u8>) -> Self {
+        Self::with(buffer, Utf8::START)
+    }
+
+    /// The whole text, if it ends with a whole character.
+    pub(super) fn finish(mut self) -> Result<String, Invalid> {
+        // After an error `filled` is zero, and the empty text is a text.
+        if self.filled > 0 && !self.check.is_boundary() {
+            return Err(Invalid);
+        }
+        self.bytes.truncate(self.filled);
+        // SAFETY: by the invariant all of `bytes` was checked, and the check ended between two characters.
+        Ok(unsafe { String::from_utf8_unchecked(self.bytes) })
+    }
+}
+
+/// Long payloads, 32 bytes at a time.
+///
+/// Text is checked by the method of J. Keiser and D. Lemire, "Validating UTF-8 in less than one instruction per byte" (2021): three
+/// table look-ups by the high and low half of a byte and the high half of the next one name what is wrong with the pair; a
+/// comparison with the bytes two and three before says where a continuation must stand.
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use super::Key;
+    use core::arch::x86_64::*;
+
+    /// Bytes in a vector.
+    const N: usize = 32;
+
+    /// Whether the machine has AVX2: known when compiling, or asked once (then a load and a test).
+    #[inline(always)]
+    pub(super) fn is_there() -> bool {
+        #[cfg(feature = "std")]
+        {
+            std::arch::is_x86_feature_detected!("avx2")
+        }
+        #[cfg(not(feature = "std"))]
+        {
+            cfg!(target_feature = "avx2")
+        }
+    }
+
+    /// From so many bytes on it pays to align the stores: one that crosses a cache line costs two.
+    const ALIGNED: usize = 8 * N;
+
+    /// Unmasks at least [`N`] bytes.
+    #[target_feature(enable = "avx2")]
+    pub(super) fn unmask(bytes: &mut [u8], key: Key) {
+        let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) else { return };
+        // Loaded while they are still masked: the loop goes over parts of them.
+        let first = _mm256_xor_si256(load(first), broadcast(key));
+        let last = _mm256_xor_si256(load(last), broadcast(key.after(bytes.len())));
+        let skipped = if bytes.len() < ALIGNED { 0 } else { bytes.as_ptr().align_offset(N).min(N) };
+        let key = broadcast(key.after(skipped));
+        let (blocks, rest) = bytes[skipped..].as_chunks_mut::<{ 4 * N }>();
+        for block in blocks {
+            for vector in block.as_chunks_mut::<N>().0 {
+                store(vector, _mm256_xor_si256(load(vector), key));
+            }
+        }
+        for vector in rest.as_chunks_mut::<N>().0 {
+            store(vector, _mm256_xor_si256(load(vector), key));
+        }
+        if let Some(to) = bytes.first_chunk_mut() {
+            store(to, first);
+        }
+        if let Some(to) = bytes.last_chunk_mut() {
+            store(to, last);
+        }
+    }
+
+    /// Unmasks at least [`N`] bytes and says whether the result is UTF-8.
+    #[target_feature(enable = "avx2")]
+    pub(super) fn unmask_and_check(bytes: &mut [u8], key: Key) -> bool {
+        let Some(last) = bytes.last_chunk() else { return false };
+        let last = _mm256_xor_si256(load(last), broadcast(key.after(bytes.len())));
+        // The last, incomplete vector, filled up with zeros: a character that the end cuts off is one that a zero cuts off.
+        let tail = keep_end(last, bytes.len() % N);
+        let key = broadcast(key);
+        let mut checker = Checker::new();
+
+        let (blocks, _) = bytes.as_chunks_mut::<{ 4 * N }>();
+        let long = blocks.len() * 4 * N;
+        for block in blocks {
+            let (vectors, _) = block.as_chunks_mut::<N>();
+            let [a, b, c, d] = vectors else { continue };
+            let clear = [
+                _mm256_xor_si256(load(a), key),
+                _mm256_xor_si256(load(b), key),
+                _mm256_xor_si256(load(c), key),
+                _mm256_xor_si256(load(d), key),
+            ];
+            store(a, clear[0]);
+            store(b, clear[1]);
+            store(c, clear[2]);
+            store(d, clear[3]);
+            let any = _mm256_or_si256(_mm256_or_si256(clear[0], clear[1]), _mm256_or_si256(clear[2], clear[3]));
+            if _mm256_movemask_epi8(any) == 0 {
+                checker.ascii(clear[3]);
+            } else {
+                checker.vector(clear[0]);
+                checker.vector(clear[1]);
+                checker.vector(clear[2]);
+                checker.vector(clear[3]);
+            }
+        }
+        // Up to three vectors and the tail, which are nearly always either all ASCII or not.
+        let mut rest = [_mm256_setzero_si256(); 3];
+        let mut any = tail;
+        let (vectors, _) = bytes[long..].as_chunks_mut::<N>();
+        let count = vectors.len();
+        for (clear, vector) in rest.iter_mut().zip(vectors) {
+            *clear = _mm256_xor_si256(load(vector), key);
+            store(vector, *clear);
+            any = _mm256_or_si256(any, *clear);
+        }
+        if let Some(to) = bytes.last_chunk_mut() {
+            store(to, last);
+        }
+        if _mm256_movemask_epi8(any) == 0 {
+            checker.ascii(tail);
+            return checker.is_valid();
+        }
+        for clear in rest.iter().take(count) {
+            checker.vector(*clear);
+        }
+        // It ends with a zero at least, so what it cuts off shows in itself.
+        checker.vector(tail);
+        checker.is_valid()
+    }
+
+    /// The check between two vectors.
+    struct Checker {
+        before: __m256i,
+        errors: __m256i,
+    }
+
+    impl Checker {
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn new() -> Self {
+            Self { before: _mm256_setzero_si256(), errors: _mm256_setzero_si256() }
+        }
+
+        /// Goes on with a vector that is all ASCII: only a character cut off before it can be wrong.
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn ascii(&mut self, vector: __m256i) {
+            // A lead byte among the last three that wants more bytes than follow.
+            let most = _mm256_setr_epi8(
+                -1,
+                -1,
+                -1,
+                -1,
+                -1,
+                -1,
+                -1,
+                -1,
+                -1,
+                -1,
+                -1,
+                -1,
+                -1,
+                -1,
+                -1,
+                -1, //
+                -1,
+                -1,
+                -1,
+                -1,
+                -1,
+                -1,
+                -1,
+                -1,
+                -1,
+                -1,
+                -1,
+                -1,
+                -1,
+                0xef_u8 as i8,
+                0xdf_u8 as i8,
+                0xbf_u8 as i8,
+            );
+            self.errors = _mm256_or_si256(self.errors, _mm256_subs_epu8(self.before, most));
+            self.before = vector;
+        }
+
+        /// Goes on with any vector.
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn vector(&mut self, vector: __m256i) {
+            let across = _mm256_permute2x128_si256::<0x21>(self.before, vector);
+            let one_before = _mm256_alignr_epi8::<15>(vector, across);
+            let two_before = _mm256_alignr_epi8::<14>(vector, across);
+            let three_before = _mm256_alignr_epi8::<13>(vector, across);
+            let half = _mm256_set1_epi8(0x0f);
+            let first_high = _mm256_and_si256(_mm256_srli_epi16::<4>(one_before), half);
+            let first_low = _mm256_and_si256(one_before, half);
+            let second_high = _mm256_and_si256(_mm256_srli_epi16::<4>(vector), half);
+            let wrong = _mm256_and_si256(
+                _mm256_and_si256(
+                    _mm256_shuffle_epi8(table(&FIRST_HIGH), first_high),
+                    _mm256_shuffle_epi8(table(&FIRST_LOW), first_low),
+                ),
+                _mm256_shuffle_epi8(table(&SECOND_HIGH), second_high),
+            );
+            // Where the byte two before leads three or more, or the one three before leads four, a continuation must stand; there,
+            // and only there, the look-up must have found two continuations in a row.
+            let must = _mm256_or_si256(
+                _mm256_subs_epu8(two_before, _mm256_set1_epi8(0xe0_u8.wrapping_sub(0x80) as i8)),
+                _mm256_subs_epu8(three_before, _mm256_set1_epi8(0xf0_u8.wrapping_sub(0x80) as i8)),
+            );
+            let must = _mm256_and_si256(must, _mm256_set1_epi8(TWO_CONTINUATIONS as i8));
+            self.errors = _mm256_or_si256(self.errors, _mm256_xor_si256(must, wrong));
+            self.before = vector;
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn is_valid(&self) -> bool {
+            _mm256_testz_si256(self.errors, self.errors) == 1
+        }
+    }
+
+    /// A lead byte without a continuation.
+    const TOO_SHORT: u8 = 1;
+    /// A continuation after ASCII.
+    const TOO_LONG: u8 = 1 << 1;
+    /// E0 and a continuation below A0.
+    const OVERLONG_3: u8 = 1 << 2;
+    /// F4 and a continuation above 8F, or F5 and more with one above 8F.
+    const TOO_LARGE: u8 = 1 << 3;
+    /// ED and a continuation above 9F.
+    const SURROGATE: u8 = 1 << 4;
+    /// C0 or C1.
+    const OVERLONG_2: u8 = 1 << 5;
+    /// F0 and a continuation below 90, or F5 and more with one below 90.
+    const OVERLONG_4: u8 = 1 << 6;
+    /// Two continuations in a row: right only where a longer character wants it.
+    const TWO_CONTINUATIONS: u8 = 1 << 7;
+    /// What the low half of a first byte says nothing about.
+    const ANY: u8 = TOO_SHORT | TOO_LONG | TWO_CONTINUATIONS;
+
+    /// What may be wrong with a pair, by the high half of its first byte.
+    static FIRST_HIGH: [u8; 16] = {
+        let mut table = [TOO_LONG; 16];
+        table[0x8] = TWO_CONTINUATIONS;
+        table[0x9] = TWO_CONTINUATIONS;
+        table[0xa] = TWO_CONTINUATIONS;
+        table[0xb] = TWO_CONTINUATIONS;
+        table[0xc] = TOO_SHORT | OVERLONG_2;
+        table[0xd] = TOO_SHORT;
+        table[0xe] = TOO_SHORT | OVERLONG_3 | SURROGATE;
+        table[0xf] = TOO_SHORT | TOO_LARGE | OVERLONG_4;
+        table
+    };
+
+    /// By the low half of its first byte.
+    static FIRST_LOW: [u8; 16] = {
+        let mut table = [ANY | TOO_LARGE | OVERLONG_4; 16];
+        table[0x0] = ANY | OVERLONG_2 | OVERLONG_3 | OVERLONG_4;
+        table[0x1] = ANY | OVERLONG_2;
+        table[0x2] = ANY;
+        table[0x3] = ANY;
+        table[0x4] = ANY | TOO_LARGE;
+        table[0xd] = ANY | TOO_LARGE | OVERLONG_4 | SURROGATE;
+        table
+    };
+
+    /// By the high half of its second byte.
+    static SECOND_HIGH: [u8; 16] = {
+        let mut table = [TOO_SHORT; 16];
+        let continuation = TOO_LONG | OVERLONG_2 | TWO_CONTINUATIONS;
+        table[0x8] = continuation | OVERLONG_3 | OVERLONG_4;
+        table[0x9] = continuation | OVERLONG_3 | TOO_LARGE;
+        table[0xa] = continuation | SURROGATE | TOO_LARGE;
+        table[0xb] = continuation | SURROGATE | TOO_LARGE;
+        table
+    };
+
+    /// Shuffle controls: a window at 16 + k moves 16 bytes by k places to the front, and fills up with zeros.
+    static SHIFTS: [u8; 48] = {
+        let mut shifts = [0x80; 48];
+        let mut i = 0;
+        while i < 16 {
+            shifts[16 + i] = i as u8;
+            i += 1;
+        }
+        shifts
+    };
+
+    /// The last `count` bytes (fewer than [`N`]) of a vector, moved to its front, and zeros behind them.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn keep_end(vector: __m256i, count: usize) -> __m256i {
+        let places = N - count;
+        let each = _mm256_shuffle_epi8(vector, _mm256_broadcastsi128_si256(shift(16 + places.min(16))));
+        let high = _mm256_extracti128_si256::<1>(vector);
+        // From the high half into the low one: by `places - 16`, which is to the back where that is negative.
+        let over = _mm_shuffle_epi8(high, shift(places));
+        _mm256_or_si256(each, _mm256_zextsi128_si256(over))
+    }
+
+    /// The control in [`SHIFTS`] at `from` (0 to 32).
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn shift(from: usize) -> __m128i {
+        match SHIFTS.get(from..).and_then(|window| window.first_chunk()) {
+            Some(window) => load_half(window),
+            None => _mm_set1_epi8(-1),
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn broadcast(key: Key) -> __m256i {
+        _mm256_set1_epi32(key.word() as i32)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn table(table: &[u8; 16]) -> __m256i {
+        _mm256_broadcastsi128_si256(load_half(table))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn load_half(from: &[u8; 16]) -> __m128i {
+        // SAFETY: `from` is 16 readable bytes, and the load needs no alignment.
+        unsafe { _mm_loadu_si128(from.as_ptr().cast()) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn load(from: &[u8; N]) -> __m256i {
+        // SAFETY: `from` is 32 readable bytes, and the load needs no alignment.
+        unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn store(to: &mut [u8; N], vector: __m256i) {
+        // SAFETY: `to` is 32 writable bytes, and the store needs no alignment.
+        unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), vector) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text_or_junk() -> impl Strategy<Value = Vec<u8>> {
+        let text = prop_oneof!["[ -~]{0,200}", "[a-zé漢😀\u{ffff}\u{10ffff}]{0,90}"].prop_map(|text| text.into_bytes());
+        let long = (text.clone(), 1usize..200).prop_map(|(text, times)| text.repeat(times));
+        (prop_oneof![text, long], prop::option::weighted(0.3, (any::<prop::sample::Index>(), any::<u8>()))).prop_map(
+            |(mut bytes, damage)| {
+                if let (Some((at, byte)), false) = (damage, bytes.is_empty()) {
+                    let at = at.index(bytes.len());
+                    bytes[at] = byte;
+                }
+                bytes
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_comes_out_exactly_where_std_finds_utf8(bytes in text_or_junk(), key: [u8; 4]) {
+            let mut masked = bytes.clone();
+            mask::apply(&mut masked, Key::new(key));
+            prop_assert_eq!(unmask_text(&mut masked, Key::new(key)).ok(), core::str::from_utf8(&bytes).ok());
+        }
+
+        #[test]
+        fn an_assembled_text_comes_out_exactly_where_std_finds_utf8(
+            bytes in text_or_junk(),
+            key: [u8; 4],
+            mut cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..5),
+        ) {
+            let mut masked = bytes.clone();
+            mask::apply(&mut masked, Key::new(key));
+            let mut cuts: Vec<usize> = cuts.iter_mut().map(|cut| cut.index(bytes.len() + 1)).collect();
+            cuts.sort_unstable();
+            cuts.push(bytes.len());
+            let mut text = Assembly::text(b"left over".to_vec());
+            let mut from = 0;
+            let mut outcome = Ok(());
+            for cut in cuts {
+                outcome = outcome.and_then(|()| text.push(&mut masked[from..cut], Key::new(key).after(from)));
+                from = cut;
+            }
+            let text = outcome.and_then(|()| text.finish());
+            prop_assert_eq!(text.ok(), std::string::String::from_utf8(bytes).ok());
+        }
+    }
+}
