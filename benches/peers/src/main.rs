@@ -13,6 +13,7 @@ mod send;
 mod sse;
 mod table;
 mod tautline_http;
+mod tautline_sse;
 mod tautline_ws;
 mod upgrade;
 

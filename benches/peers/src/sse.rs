@@ -22,7 +22,7 @@
 use crate::cell::{Bar, Bench, Cell, Contestant, Digest, Reference, Refused, Scale, Standing, Totals, Work};
 use crate::corpus::{Content, Random};
 use crate::feed::Feed;
-use crate::{floors, peers};
+use crate::{floors, peers, tautline_sse};
 
 pub trait Parse<'w>: Sized {
     const NAME: &'static str;
@@ -121,6 +121,7 @@ impl Bench for Body {
                 work: Box::new(floors::ReadOnly::new(Feed::new(&self.bytes, self.step))),
             });
         }
+        field.enter::<tautline_sse::Parser>();
         field.enter::<peers::sse_core::Parser>();
         field.enter::<peers::sse_stream::Parser>();
         field.entered
