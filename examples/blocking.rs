@@ -9,6 +9,7 @@
 //! The engine does no I/O, so all of it is here: `serve` reads what the socket has, feeds it, writes what came of it, and waits
 //! no longer than the engine's next deadline.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::{ErrorKind, Read};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -16,10 +17,9 @@ use std::time::Duration;
 use std::{env, io, thread};
 
 use tautline::http::server::Event as Http;
-use tautline::http::upgrade::{Answer, Upgrade, UpgradeConfig};
-use tautline::http::{RequestHead, Response, Server, ServerConfig};
-use tautline::sse::Event as Tick;
-use tautline::sse::server::{Opened, ServerStream, ServerStreamConfig, Subscription};
+use tautline::http::upgrade::{Upgrade, UpgradeConfig};
+use tautline::http::{RequestHead, Response, ResponseError, Server, ServerConfig};
+use tautline::sse::{self, Opened, ServerStream, ServerStreamConfig, Subscription};
 use tautline::time::Clock;
 use tautline::ws::{self, Connection};
 use tautline::{Buffers, Input, Instant, Output};
@@ -46,15 +46,21 @@ fn main() -> io::Result<()> {
 
 /// What a connection speaks at present.
 enum Line {
-    Http(Server),
+    Http(Server, Option<Ticking>),
     Echo(Connection),
-    Clock { http: Server, stream: ServerStream, second: u64, next: Instant },
     Over,
+}
+
+/// The event stream that a connection is being answered with.
+struct Ticking {
+    stream: ServerStream,
+    second: u64,
+    next: Instant,
 }
 
 fn serve(mut socket: TcpStream, clock: Clock) -> io::Result<()> {
     let (mut buffer, mut buffers, mut out) = (vec![0; 64 << 10], Buffers::new(), Output::new());
-    let mut line = Line::Http(Server::new(Arc::new(ServerConfig::default()), clock.now()));
+    let mut line = Line::Http(Server::new(Arc::new(ServerConfig::default()), clock.now()), None);
     socket.set_nodelay(true)?;
     socket.set_write_timeout(Some(Duration::from_secs(5)))?;
     loop {
@@ -64,8 +70,10 @@ fn serve(mut socket: TcpStream, clock: Clock) -> io::Result<()> {
             Some(0) => line.handle_eof(now),
             _ => line.handle_timeout(now, &mut out),
         }
-        let mut input = Input::with_buffers(&mut buffer[..read.unwrap_or(0)], &mut buffers);
-        while line.step(&mut input, &mut out, now) {}
+        {
+            let mut input = Input::with_buffers(&mut buffer[..read.unwrap_or(0)], &mut buffers);
+            while line.step(&mut input, &mut out, now) {}
+        }
         out.write_to(&mut socket)?;
         if let Line::Over = line {
             return linger(&mut socket, &mut buffer);
@@ -106,16 +114,16 @@ fn linger(socket: &mut TcpStream, buffer: &mut [u8]) -> io::Result<()> {
 impl Line {
     fn poll_timeout(&self) -> Option<Instant> {
         match self {
-            Line::Http(http) => http.poll_timeout(),
+            Line::Http(http, None) => http.poll_timeout(),
+            Line::Http(_, Some(ticking)) => Some(ticking.stream.poll_timeout().min(ticking.next)),
             Line::Echo(echo) => echo.poll_timeout(),
-            Line::Clock { stream, next, .. } => Some(stream.poll_timeout().min(*next)),
             Line::Over => None,
         }
     }
 
     fn handle_eof(&mut self, now: Instant) {
         match self {
-            Line::Http(http) | Line::Clock { http, .. } => http.handle_eof(now),
+            Line::Http(http, _) => http.handle_eof(now),
             Line::Echo(echo) => echo.handle_eof(now),
             Line::Over => {}
         }
@@ -123,58 +131,93 @@ impl Line {
 
     fn handle_timeout(&mut self, now: Instant, out: &mut Output) {
         match self {
-            Line::Http(http) => http.handle_timeout(now, out),
-            Line::Echo(echo) => echo.handle_timeout(now, out),
-            Line::Clock { http, stream, second, next } => {
+            Line::Http(http, None) => http.handle_timeout(now, out),
+            Line::Http(http, Some(Ticking { stream, second, next })) => {
                 stream.handle_timeout(http, now, out);
                 if now >= *next {
                     *second += 1;
                     *next = *next + Duration::from_secs(1);
                     let (id, data) = (second.to_string(), format!("{second} s"));
-                    let tick = Tick { id: Some(&id), ..Tick::new(&data) };
                     // The output is empty before each tick, so it has room; a peer that is gone shows at the next write.
-                    let _ = stream.send(http, &tick, out, now);
+                    let _ = stream.send(http, &sse::Event::new(&data).with_id(&id), out, now);
                 }
             }
+            Line::Echo(echo) => echo.handle_timeout(now, out),
             Line::Over => {}
         }
     }
 
     /// Acts on the next event; false when there is none.
     fn step(&mut self, input: &mut Input<'_>, out: &mut Output, now: Instant) -> bool {
-        let next = match self {
-            Line::Http(http) | Line::Clock { http, .. } => match http.next_event(input, out, now) {
-                Ok(Some(Http::Request(ref head))) => answer(http, head, out, now),
-                Ok(Some(Http::Closed(_))) => Some(Line::Over),
+        match self {
+            Line::Http(http, ticking) => match http.next_event(input, out, now) {
+                Ok(Some(Http::Request(ref head))) => match answer(http, head, out, now) {
+                    Ok(Next::Request) => {}
+                    Ok(Next::Clock(clock)) => *ticking = Some(clock),
+                    Ok(Next::Echo(echo)) => *self = Line::Echo(echo),
+                    // The answer does not fit: many requests in one read, none of whose answers was written yet.
+                    Err(_) => *self = Line::Over,
+                },
+                Ok(Some(Http::Closed(_))) => *self = Line::Over,
                 Ok(None) => return false,
                 // An error was answered already; `Closed` comes next.
-                Ok(Some(_)) | Err(_) => None,
+                Ok(Some(_)) | Err(_) => {}
             },
             Line::Echo(echo) => {
                 let sent = match echo.next_event(input, out, now) {
                     Ok(Some(ws::Event::Text(text))) => echo.send_text(text, out),
                     Ok(Some(ws::Event::Binary(bytes))) => echo.send_binary(bytes, out),
-                    Ok(Some(ws::Event::Closed(_))) => {
-                        *self = Line::Over;
-                        return true;
-                    }
+                    Ok(Some(ws::Event::Closed(_))) => Err(ws::SendError::Closed),
                     Ok(None) => return false,
                     Ok(Some(_)) | Err(_) => Ok(()),
                 };
-                // More replies than fit, to one read: this example gives up; a server would stop reading and write first.
-                sent.is_err().then_some(Line::Over)
+                // Closed, or more replies to one read than fit: there this example gives up, where a server would write first.
+                if sent.is_err() {
+                    *self = Line::Over;
+                }
             }
             Line::Over => return false,
-        };
-        if let Some(next) = next {
-            *self = next;
         }
         true
     }
 }
 
-/// Answers a request; the line that the connection becomes, if it becomes another.
-fn answer(http: &mut Server, head: &RequestHead<'_>, out: &mut Output, now: Instant) -> Option<Line> {
-    let _ = (http, head, out, now);
-    None
+/// What a connection goes on with, once a request is answered.
+enum Next {
+    Request,
+    Clock(Ticking),
+    Echo(Connection),
+}
+
+fn answer(http: &mut Server, head: &RequestHead<'_>, out: &mut Output, now: Instant) -> Result<Next, ResponseError> {
+    match head.path() {
+        "/" => http.respond(&Response::new(200).headers(&[("content-type", "text/html")]), PAGE.as_bytes(), out)?,
+        "/echo" => match Upgrade::check_head(&UpgradeConfig::default(), head) {
+            Ok(upgrade) => {
+                http.accept_upgrade(&upgrade.accept_plain(), out)?;
+                return Ok(Next::Echo(Connection::server(Arc::new(ws::Config::default()), seed(), now)));
+            }
+            Err(rejection) => http.reject_upgrade(rejection, out)?,
+        },
+        "/clock" => match Subscription::read(head) {
+            Ok(subscription) => {
+                // A client that comes back goes on counting from where it was.
+                let second = subscription.last_event_id.and_then(|id| id.parse().ok()).unwrap_or(0);
+                let random = u64::from_le_bytes(*seed().first_chunk().unwrap_or(&[0; 8]));
+                let opened = ServerStream::open(&ServerStreamConfig::default(), http, &[], random, out, now)?;
+                if let Opened::Stream(stream) = opened {
+                    return Ok(Next::Clock(Ticking { stream, second, next: now }));
+                }
+            }
+            Err(refusal) => refusal.respond(http, &[], out)?,
+        },
+        _ => http.respond(&Response::new(404), b"no such page\n", out)?,
+    }
+    Ok(Next::Request)
+}
+
+/// Sixteen random bytes from the standard library's one source of them: hash maps are keyed from the system's generator.
+fn seed() -> ws::Seed {
+    let half = || u128::from(RandomState::new().hash_one(0));
+    (half() << 64 | half()).to_le_bytes()
 }

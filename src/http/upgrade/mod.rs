@@ -124,6 +124,12 @@ impl<'h> Upgrade<'h> {
         Extensions::new(self.extensions)
     }
 
+    /// Accepts without a subprotocol, an extension or a header of the application's, which cannot fail.
+    #[inline]
+    pub fn accept_plain(&self) -> Accepted<'static> {
+        Accepted::new(self.key, Answer::default())
+    }
+
     /// Accepts, if `answer` may be given: then the connection is a WebSocket as soon as the answer is written.
     ///
     /// # Errors
