@@ -317,7 +317,8 @@ fn c8_both_close_at_once_and_each_side_ends_once() {
         a.close(Some(CloseCode::NORMAL), "a", NOW, &mut from_a).expect("open");
         b.close(Some(CloseCode::GOING_AWAY), "b", NOW, &mut from_b).expect("open");
         let (to_a, to_b) = (unsent(&from_b), unsent(&from_a));
-        (from_a.clear(), from_b.clear());
+        from_a.clear();
+        from_b.clear();
         let closed = |code, reason: &str| [Seen::Closed { code, reason: reason.into(), ending: Ending::Local }];
         assert_eq!(trickle(&mut a, &to_a, &mut from_a, NOW), closed(1001, "b"));
         assert_eq!(feed(&mut b, &to_b, &mut from_b, NOW), closed(1000, "a"));
