@@ -15,7 +15,7 @@ pub struct HeartbeatConfig {
     /// Silence after a probe that means death. Default 10 s.
     pub deadline: Duration,
     /// By how many percent of the interval a probe may come early, at random, so that connections that opened together do not
-    /// probe together for ever. Default 10, at most 100.
+    /// probe together for ever. Default 10, at most [`MOST_JITTER`](Self::MOST_JITTER).
     pub jitter_percent: u8,
 }
 
@@ -26,6 +26,9 @@ impl Default for HeartbeatConfig {
 }
 
 impl HeartbeatConfig {
+    /// No interval is cut by more than half: what comes more often is no heartbeat.
+    pub const MOST_JITTER: u8 = 50;
+
     /// The default settings.
     pub const DEFAULT: Self =
         Self { interval: Duration::from_secs(25), deadline: Duration::from_secs(10), jitter_percent: 10 };
@@ -38,7 +41,8 @@ impl HeartbeatConfig {
 
     /// The interval less a random part: `random` spreads evenly over its whole range.
     fn jittered(&self, random: u32) -> Duration {
-        let early = self.interval.as_nanos() * u128::from(self.jitter_percent.min(100)) / 100 * u128::from(random)
+        let early = self.interval.as_nanos() * u128::from(self.jitter_percent.min(Self::MOST_JITTER)) / 100
+            * u128::from(random)
             / u128::from(u32::MAX);
         self.interval - Duration::from_nanos(early as u64)
     }

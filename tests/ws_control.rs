@@ -669,3 +669,28 @@ fn k4_a_peer_that_only_pings_is_alive_but_idle() {
         assert_eq!(feed(&mut ws, &answer, &mut out, NOW + secs(61)), [Seen::closed(1001, Ending::Idle)]);
     }
 }
+
+#[test]
+fn pings_inside_an_open_message_do_not_keep_an_idle_connection_open() {
+    for role in Role::BOTH {
+        let mut ws = role.connect(changed(QUIET, |config| config.idle = Some(secs(60))));
+        let mut out = Output::new();
+        feed(&mut ws, &role.frame(TEXT, b"begun"), &mut out, NOW);
+        feed(&mut ws, &role.frame(FIN | PING, b""), &mut out, NOW + secs(59));
+        out.clear();
+        ws.handle_timeout(NOW + secs(60), &mut out);
+        assert_eq!(frames_of(&out, role)[0].close_code(), Some(1001));
+    }
+}
+
+#[test]
+fn a_peer_that_drains_our_backlog_is_alive_though_its_pong_is_late() {
+    for role in Role::BOTH {
+        let (mut ws, _, sent) = pinged(role);
+        let mut out = Output::new();
+        ws.handle_drained(sent + secs(9));
+        ws.handle_timeout(sent + secs(10), &mut out);
+        assert!(!ws.is_ended() && out.is_empty());
+        assert_eq!(ws.poll_timeout(), Some(sent + secs(9) + secs(25)));
+    }
+}

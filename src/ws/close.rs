@@ -87,7 +87,7 @@ pub const ABNORMAL: u16 = 1006;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed<'i> {
     /// The code of the peer's Close frame, [`NO_CODE`] where it had none, [`ABNORMAL`] where none came; after an
-    /// [`Error`] the code that the peer was told.
+    /// [`Error`] that error's [code](Error::close_code).
     pub code: u16,
     /// The reason in the peer's Close frame.
     pub reason: &'i str,
@@ -114,7 +114,7 @@ pub enum Ending {
     Idle,
     /// The peer broke a rule or a limit.
     Failed(Error),
-    /// The peer's side ended without a Close frame.
+    /// The peer's side of the transport ended before the close handshake was complete.
     Eof,
     /// A Close frame was sent and not answered within [`Config::close_timeout`](super::Config::close_timeout).
     CloseTimeout,

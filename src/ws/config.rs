@@ -4,9 +4,9 @@ use crate::heartbeat::HeartbeatConfig;
 use core::fmt;
 use core::time::Duration;
 
-/// How a connection behaves. Build one, [`check`](Self::check) it, share it.
+/// How a connection behaves. Build one from the default (`Config { idle, ..Config::DEFAULT }`), [`check`](Self::check) it, share it. One
+/// that was not checked is no danger: at worst it forbids everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Config {
     /// What the peer may send.
     pub limits: Limits,
@@ -46,7 +46,7 @@ impl Config {
             if heartbeat.interval.is_zero() || heartbeat.deadline.is_zero() {
                 return Err(ConfigError::ZeroDuration);
             }
-            if heartbeat.jitter_percent > 50 {
+            if heartbeat.jitter_percent > HeartbeatConfig::MOST_JITTER {
                 return Err(ConfigError::Jitter);
             }
         }

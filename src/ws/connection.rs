@@ -217,6 +217,12 @@ impl Connection {
         }
     }
 
+    /// Says that the socket took bytes that had waited for it: a peer that drains a long backlog is alive, although its pong, which
+    /// waits for a ping at the end of that backlog, may be late. Whoever never calls this relies on what is received alone.
+    pub fn handle_drained(&mut self, now: Instant) {
+        self.hear(now);
+    }
+
     /// Says that the peer's side of the transport ended: nothing more will be read.
     pub fn handle_eof(&mut self, _now: Instant) {
         if !self.is_ended() {
@@ -252,7 +258,9 @@ impl Connection {
         if now < heartbeat.due() {
             return;
         }
-        match heartbeat.beat(&config, self.heard, now, self.draw() as u32) {
+        let beat = heartbeat.beat(&config, self.heard, now, self.draw() as u32);
+        self.heartbeat = Some(heartbeat);
+        match beat {
             Beat::Quiet => {}
             Beat::Probe => {
                 self.ping = self.ping.wrapping_add(1);
@@ -264,7 +272,6 @@ impl Connection {
                 self.end(ABNORMAL, Ending::PingTimeout);
             }
         }
-        self.heartbeat = Some(heartbeat);
     }
 
     /// The round trip of the heartbeat's ping that `payload` answers. Each is measured once.

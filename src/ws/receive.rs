@@ -87,7 +87,7 @@ impl Connection {
             return Ok(None);
         }
         self.hear(now);
-        if self.open.as_ref().is_some_and(|open| open.message.is_some()) {
+        if self.open.as_ref().is_some_and(|open| open.is_inside_data()) {
             self.hear_message(now);
         }
         let found = self.find(input, now);
@@ -336,6 +336,11 @@ impl Open {
     /// Whether a frame's last bytes came by [`Connection::filled`], so that there is something to report without input.
     fn is_frame_complete(&self) -> bool {
         self.frame.is_some_and(|frame| frame.remaining == 0)
+    }
+
+    /// Whether the next bytes belong to a message.
+    fn is_inside_data(&self) -> bool {
+        self.frame.is_some_and(|frame| !frame.opcode.is_control())
     }
 
     fn is_idle(&self) -> bool {
