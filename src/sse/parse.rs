@@ -296,7 +296,7 @@ impl Parser {
         if bytes.len() > window {
             bytes = &mut bytes[..window];
         }
-        let mut at = 0;
+        let mut at = scan_plain(bytes, block);
         while let Some(len) = line_end(&bytes[at..]) {
             let end = at + len;
             let cr = bytes[end] == b'\r';
@@ -324,16 +324,10 @@ impl Parser {
                             block.data.end = append(bytes, block.data.end, value);
                         }
                         block.lines += 1;
-                        block.size += len + 1;
-                        at = next;
-                        if block.kept <= block.data.end {
-                            at = join_lines(bytes, at, block);
-                        }
-                        continue;
                     }
                     Field::Event => (block.event, block.kept) = (value, end),
                     Field::Topic => (block.topic, block.kept) = (value, end),
-                    Field::Id if bytes[value.start..end].iter().any(|byte| *byte == 0) => {}
+                    Field::Id if bytes[value.start..end].contains(&0) => {}
                     Field::Id => (block.id, block.kept) = (value, end),
                     Field::Retry => self.retry = digits(&bytes[value.start..end]).or(self.retry),
                 }
@@ -600,17 +594,54 @@ fn below_so(bytes: &[u8]) -> u64 {
     word.wrapping_sub(ONES * 0x0E) & !word & (ONES * 0x80)
 }
 
-/// Takes the lines of data at `at` that end in LF, one after the other, and joins them. Gives where it stopped.
-#[inline]
-fn join_lines(bytes: &mut [u8], mut at: usize, block: &mut Block) -> usize {
+/// Takes the lines at the front as nearly all blocks have them: `id: ` and `event: `, then `data: `, all ended by LF and without
+/// tabs and the like. Gives where a line begins that is otherwise, the blank line in the end.
+#[inline(always)]
+fn scan_plain(bytes: &mut [u8], block: &mut Block) -> usize {
+    let mut at = 0;
+    while let Some(line) = bytes.get(at..) {
+        let (name, value) = match line {
+            [b'd', b'a', b't', b'a', b':', b' ', ..] => break,
+            [b'i', b'd', b':', b' ', ..] => (b"id: ".len(), &mut block.id),
+            [b'e', b'v', b'e', b'n', b't', b':', b' ', ..] => (b"event: ".len(), &mut block.event),
+            _ => return at,
+        };
+        let Some(len) = plain_line(line) else { return at };
+        *value = Span { start: at + name, end: at + len };
+        at += len + 1;
+    }
+    (block.kept, block.size) = (at, at);
     while let Some(line) = bytes.get(at..).filter(|line| line.starts_with(DATA)) {
-        let Some(len) = line_end(line).filter(|len| line[*len] == b'\n') else { break };
-        block.data.end = append(bytes, block.data.end, Span { start: at + DATA.len(), end: at + len });
+        let Some(len) = plain_line(line) else { break };
+        let value = Span { start: at + DATA.len(), end: at + len };
+        if block.lines == 0 {
+            block.data = value;
+        } else {
+            block.data.end = append(bytes, block.data.end, value);
+        }
         block.lines += 1;
         block.size += len + 1;
         at += len + 1;
     }
     at
+}
+
+/// The length of the line at the front, where it ends in LF and nothing else in it is below 0x0E.
+#[inline(always)]
+fn plain_line(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while let Some((pair, _)) = bytes.get(at..).and_then(|rest| rest.split_first_chunk::<16>()) {
+        let [low, high] = [below_so(&pair[..8]), below_so(&pair[8..])];
+        if low | high != 0 {
+            at += if low != 0 { low.trailing_zeros() } else { 64 + high.trailing_zeros() } as usize / 8;
+            return (bytes[at] == b'\n').then_some(at);
+        }
+        at += 16;
+        if at == 128 {
+            break;
+        }
+    }
+    None
 }
 
 /// Joins another line of data with LF to those that end at `end`, further down than it lies now. Gives the new end.
@@ -664,10 +695,11 @@ pub(super) fn digit(number: u64, byte: &u8) -> Option<u64> {
 fn text(bytes: &[u8], len: usize) -> Option<&str> {
     /// What the vectorised check takes at once.
     const BLOCK: usize = 64;
-    if len < BLOCK && bytes.len() >= BLOCK {
+    let whole = len.next_multiple_of(BLOCK);
+    if bytes.len() >= whole {
         // Not inside a character, if the next one can help it.
         let end =
-            (BLOCK..BLOCK + 4).find(|end| bytes.get(*end).is_none_or(|byte| byte & 0xC0 != 0x80)).unwrap_or(BLOCK);
+            (whole..whole + 4).find(|end| bytes.get(*end).is_none_or(|byte| byte & 0xC0 != 0x80)).unwrap_or(whole);
         if let Some(text) = valid(&bytes[..end]) {
             return text.get(..len);
         }
