@@ -24,15 +24,17 @@ pub(crate) enum Lent {
     Nothing,
     Binary(Vec<u8>),
     Text(String),
+    /// Bytes that should be text, and what they are read as where they are not.
+    Collected(Vec<u8>, String),
 }
 
 impl Lent {
     /// Lends `text` instead of what was lent before.
-    pub(crate) fn put_text(&mut self, text: String) -> &str {
+    pub(crate) fn put_text(&mut self, text: String) -> &mut String {
         *self = Self::Text(text);
         match self {
             Self::Text(text) => text,
-            _ => "",
+            _ => unreachable!("put just now"),
         }
     }
 }
@@ -149,12 +151,23 @@ impl<'b> Input<'b> {
         }
     }
 
+    /// Takes over collected bytes and lends them, with the place for a text that may have to be lent instead.
+    pub(crate) fn lend_collected(&mut self, bytes: Vec<u8>) -> (&[u8], &mut String) {
+        self.reclaim();
+        self.lent = Lent::Collected(bytes, String::new());
+        match &mut self.lent {
+            Lent::Collected(bytes, repaired) => (bytes, repaired),
+            _ => unreachable!("lent just now"),
+        }
+    }
+
     /// Takes back what was lent: no event borrows the input any more once this can be called.
     pub(crate) fn reclaim(&mut self) {
         match core::mem::replace(&mut self.lent, Lent::Nothing) {
             Lent::Nothing => {}
             Lent::Binary(message) => self.give_buffer(message),
             Lent::Text(message) => self.give_buffer(message.into_bytes()),
+            Lent::Collected(bytes, _) => self.give_buffer(bytes),
         }
     }
 }

@@ -4,6 +4,7 @@ use super::Event;
 use super::parse::{Block, Field, Name, ParseError, Parser, Span, State, classify, commit, digit, line_end, valid};
 use crate::input::Input;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 /// What [`Parser::collect`] came to.
 pub(super) enum Collected {
@@ -18,10 +19,10 @@ pub(super) enum Collected {
 /// A block whose end is not in yet, and the line that is being read. Exists only while there is one.
 #[derive(Default)]
 pub(super) struct Open {
-    /// Data lines, joined with LF. At dispatch the other fields are appended, so that one text holds the event.
-    data: Text,
+    /// Data lines, joined with LF. At dispatch the other fields are appended, so that one buffer holds the event.
+    data: Vec<u8>,
     /// Values of `event`, `id` and `topic`; `block` names the valid ones.
-    fields: Text,
+    fields: Vec<u8>,
     /// What the block holds so far: ranges of `fields`. That of the data is set at dispatch.
     block: Block,
     /// Bytes of the present line, name and colon included.
@@ -44,21 +45,17 @@ impl Open {
         open.block.size = block.size;
         open.block.lines = block.lines;
         if block.lines > 0 {
-            open.data.obtain(input);
+            obtain(&mut open.data, input);
         }
         if block.kept > 0 {
-            open.fields.obtain(input);
+            obtain(&mut open.fields, input);
         }
-        if let Some(data) = block.data.of(input.rest()) {
-            open.data.put(data);
-            open.data.end();
-        }
+        open.data.extend_from_slice(block.data.of(input.rest()).unwrap_or_default());
         let mut put = |span: Span| {
             let Some(bytes) = span.of(input.rest()) else { return span };
-            let start = open.fields.text.len();
-            open.fields.put(bytes);
-            open.fields.end();
-            Span { start, end: open.fields.text.len() }
+            let start = open.fields.len();
+            open.fields.extend_from_slice(bytes);
+            Span { start, end: open.fields.len() }
         };
         open.block.event = put(block.event);
         open.block.id = put(block.id);
@@ -72,15 +69,15 @@ impl Open {
         self.line = named;
         match field {
             Field::Data => {
-                self.data.obtain(input);
+                obtain(&mut self.data, input);
                 if self.block.lines > 0 {
-                    self.data.text.push('\n');
+                    self.data.push(b'\n');
                 }
             }
             Field::Retry => (self.number, self.from) = (Some(0), 0),
             Field::Event | Field::Id | Field::Topic => {
-                self.fields.obtain(input);
-                self.from = self.fields.text.len();
+                obtain(&mut self.fields, input);
+                self.from = self.fields.len();
             }
         }
     }
@@ -98,8 +95,8 @@ impl Open {
     /// More of the line's value.
     fn value(&mut self, piece: &[u8]) {
         match self.field {
-            Field::Data => self.data.put(piece),
-            Field::Event | Field::Id | Field::Topic => self.fields.put(piece),
+            Field::Data => self.data.extend_from_slice(piece),
+            Field::Event | Field::Id | Field::Topic => self.fields.extend_from_slice(piece),
             Field::Retry => {
                 self.from += piece.len();
                 self.number = piece.iter().try_fold(self.number.unwrap_or(0), digit).filter(|_| self.number.is_some());
@@ -111,18 +108,14 @@ impl Open {
     fn leave(&mut self) -> Option<u64> {
         self.block.size += self.line + 1;
         match self.field {
-            Field::Data => {
-                self.data.end();
-                self.block.lines += 1;
-            }
+            Field::Data => self.block.lines += 1,
             Field::Retry => return self.number.filter(|_| self.from > 0),
             Field::Event | Field::Id | Field::Topic => {
-                self.fields.end();
-                let value = Span { start: self.from, end: self.fields.text.len() };
+                let value = Span { start: self.from, end: self.fields.len() };
                 match self.field {
                     Field::Event => self.block.event = value,
                     Field::Topic => self.block.topic = value,
-                    _ if self.fields.text.as_bytes()[self.from..].contains(&0) => {}
+                    _ if self.fields[self.from..].contains(&0) => {}
                     _ => self.block.id = value,
                 }
             }
@@ -131,8 +124,8 @@ impl Open {
     }
 
     /// The id that the block sets.
-    fn id(&self) -> Option<&str> {
-        self.block.id.of_text(&self.fields.text)
+    fn id(&self) -> Option<&[u8]> {
+        self.block.id.of(&self.fields)
     }
 }
 
@@ -201,7 +194,7 @@ impl Parser {
                             return Ok(Collected::Event);
                         }
                         if let Some(id) = open.id() {
-                            commit(&mut self.last_id, id);
+                            commit(&mut self.last_id, &String::from_utf8_lossy(id));
                         }
                         self.open = None;
                         return Ok(Collected::Nothing);
@@ -237,83 +230,30 @@ impl Parser {
     /// Lends the collected event, and is between two blocks again.
     pub(super) fn dispatch<'i>(&mut self, input: &'i mut Input<'_>) -> Event<'i> {
         let Open { mut data, fields, mut block, .. } = self.open.take().map(|open| *open).unwrap_or_default();
-        if let Some(id) = block.id.of_text(&fields.text) {
-            commit(&mut self.last_id, id);
-        }
-        let len = data.text.len();
+        let len = data.len();
         block.data = Span { start: 0, end: len };
         for field in [&mut block.event, &mut block.id, &mut block.topic] {
             if field.is_somewhere() {
                 *field = Span { start: len + field.start, end: len + field.end };
             }
         }
-        data.text.push_str(&fields.text);
-        input.give_buffer(fields.text.into_bytes());
-        block.slices(input.lend_text(data.text))
+        data.extend_from_slice(&fields);
+        input.give_buffer(fields);
+        let (bytes, repaired) = input.lend_collected(data);
+        let event = match valid(bytes) {
+            Some(text) => block.slices(text),
+            None => block.separate(bytes, repaired),
+        };
+        if let Some(id) = event.id {
+            commit(&mut self.last_id, id);
+        }
+        event
     }
 }
 
-/// Text that arrives in pieces: always valid, what is invalid replaced by U+FFFD.
-#[derive(Default)]
-struct Text {
-    text: String,
-    /// A character whose last bytes are not in yet.
-    torn: [u8; 4],
-    torn_len: usize,
-}
-
-impl Text {
-    /// Takes a buffer from the input's pool, where this has none.
-    fn obtain(&mut self, input: &mut Input<'_>) {
-        if self.text.capacity() == 0 {
-            self.text = String::from_utf8(input.take_buffer()).unwrap_or_default();
-        }
+/// Takes a buffer from the input's pool, where `buffer` is none yet.
+fn obtain(buffer: &mut Vec<u8>, input: &mut Input<'_>) {
+    if buffer.capacity() == 0 {
+        *buffer = input.take_buffer();
     }
-
-    /// Appends a piece. Validates it while it is in the cache; each byte once, torn characters a few times.
-    fn put(&mut self, mut piece: &[u8]) {
-        while self.torn_len > 0 {
-            let Some((&byte, rest)) = piece.split_first() else { return };
-            self.torn[self.torn_len] = byte;
-            match core::str::from_utf8(&self.torn[..=self.torn_len]) {
-                Ok(character) => {
-                    self.text.push_str(character);
-                    self.torn_len = 0;
-                    piece = rest;
-                }
-                Err(error) if error.error_len().is_none() => {
-                    self.torn_len += 1;
-                    piece = rest;
-                }
-                // The byte does not go on with the character; it is looked at again as the start of the next.
-                Err(_) => self.end(),
-            }
-        }
-        let (whole, tail) = piece.split_at(piece.len() - torn_tail(piece));
-        match valid(whole) {
-            Some(whole) => self.text.push_str(whole),
-            None => self.text.push_str(&String::from_utf8_lossy(whole)),
-        }
-        self.torn[..tail.len()].copy_from_slice(tail);
-        self.torn_len = tail.len();
-    }
-
-    /// No more pieces of this value: a torn character stays torn.
-    fn end(&mut self) {
-        if self.torn_len > 0 {
-            self.torn_len = 0;
-            self.text.push(char::REPLACEMENT_CHARACTER);
-        }
-    }
-}
-
-/// How many bytes at the end begin a character that may still become whole: 0 to 3.
-fn torn_tail(bytes: &[u8]) -> usize {
-    if bytes.last().is_none_or(u8::is_ascii) {
-        return 0;
-    }
-    (1..=bytes.len().min(3))
-        .find(|n| bytes[bytes.len() - n] & 0xC0 != 0x80)
-        .filter(|n| core::str::from_utf8(&bytes[bytes.len() - n..]).is_err_and(|error| error.error_len().is_none()))
-        .unwrap_or(0)
 }

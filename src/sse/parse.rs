@@ -352,7 +352,7 @@ impl Parser {
         let whole = if block.kept < block.data.end { text(bytes, block.data.end) } else { None };
         let event = match whole {
             Some(whole) => block.slices(whole),
-            None => block.separate(bytes, lent),
+            None => block.separate(bytes, lent.put_text(String::new())),
         };
         if let Some(id) = event.id {
             commit(&mut self.last_id, id);
@@ -460,10 +460,9 @@ impl Block {
         }
     }
 
-    /// The event from a buffer of its own: invalid UTF-8 replaced, or fields that lie behind the data.
+    /// The event from a text of its own: invalid UTF-8 replaced, or fields that lie behind the data.
     #[cold]
-    fn separate<'i>(&self, bytes: &[u8], lent: &'i mut Lent) -> Event<'i> {
-        let mut all = String::new();
+    pub(super) fn separate<'i>(&self, bytes: &[u8], all: &'i mut String) -> Event<'i> {
         let mut put = |span: Span| match span.of(bytes) {
             Some(bytes) => {
                 let start = all.len();
@@ -479,7 +478,7 @@ impl Block {
             topic: put(self.topic),
             ..Block::default()
         };
-        separate.slices(lent.put_text(all))
+        separate.slices(all)
     }
 }
 
@@ -604,9 +603,9 @@ fn scan_plain(bytes: &mut [u8], block: &mut Block) -> usize {
             [b'd', b'a', b't', b'a', b':', b' ', ..] => break,
             [b'i', b'd', b':', b' ', ..] => (b"id: ".len(), &mut block.id),
             [b'e', b'v', b'e', b'n', b't', b':', b' ', ..] => (b"event: ".len(), &mut block.event),
-            _ => return at,
+            _ => break,
         };
-        let Some(len) = plain_line(line) else { return at };
+        let Some(len) = plain_line(line) else { break };
         *value = Span { start: at + name, end: at + len };
         at += len + 1;
     }
@@ -692,7 +691,7 @@ pub(super) fn digit(number: u64, byte: &u8) -> Option<u64> {
 /// A short text is validated together with what lies behind it: the check takes 64 bytes at once far faster than it takes
 /// some dozens one by one. Only where that fails is the text looked at by itself.
 #[inline]
-fn text(bytes: &[u8], len: usize) -> Option<&str> {
+pub(super) fn text(bytes: &[u8], len: usize) -> Option<&str> {
     /// What the vectorised check takes at once.
     const BLOCK: usize = 64;
     let whole = len.next_multiple_of(BLOCK);
