@@ -5,6 +5,13 @@ use super::parse::{Block, Field, Name, ParseError, Parser, Span, State, classify
 use crate::input::Input;
 use alloc::string::String;
 use alloc::vec::Vec;
+use memchr::memchr2;
+
+/// Bytes of a value that are searched and copied at once: few enough to be in the first-level cache still when they are copied.
+const PIECE: usize = 4096;
+
+/// A line that is as long as this already mostly goes on, and is searched as a long one at once.
+const LONG: usize = 128;
 
 /// What [`Parser::collect`] came to.
 pub(super) enum Collected {
@@ -159,7 +166,8 @@ impl Parser {
                 }
                 State::Value => {
                     let rest = input.rest_until(until);
-                    let end = line_end(rest);
+                    let rest = &rest[..rest.len().min(PIECE)];
+                    let end = if open.line < LONG { line_end(rest) } else { memchr2(b'\n', b'\r', rest) };
                     let piece = &rest[..end.unwrap_or(rest.len())];
                     open.line += piece.len();
                     let room = self.limits.event.saturating_sub(open.block.size);

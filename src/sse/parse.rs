@@ -297,6 +297,9 @@ impl Parser {
             bytes = &mut bytes[..window];
         }
         let mut at = scan_plain(bytes, block);
+        if block.lines > 0 && bytes.get(at) == Some(&b'\n') {
+            return Scan::Event(at + 1);
+        }
         while let Some(len) = line_end(&bytes[at..]) {
             let end = at + len;
             let cr = bytes[end] == b'\r';
@@ -538,13 +541,13 @@ fn classify_rare(line: &[u8]) -> Name {
     Name::Other
 }
 
-/// The length of the line at the front, where it is `data: ` and a value, ends in LF and is followed by another LF.
+/// The length of the line at the front, where it is `data: ` and a short value, ends in LF and is followed by another LF.
 #[inline(always)]
 fn single_line(bytes: &[u8], window: usize) -> Option<usize> {
     if !bytes.starts_with(DATA) {
         return None;
     }
-    let end = line_end(bytes)?;
+    let end = plain_line(bytes)?;
     (bytes[end..].starts_with(b"\n\n") && end + 2 <= window).then_some(end)
 }
 
