@@ -5,7 +5,7 @@
 
 use super::Event;
 use super::collect::{Collected, Open};
-use crate::input::{Input, Lent};
+use crate::input::Input;
 use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
