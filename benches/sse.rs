@@ -2,8 +2,8 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
-use tautline::sse::Parser;
-use tautline::{Buffers, Input};
+use tautline::sse::{Event, Parser};
+use tautline::{Buffers, Input, Output};
 
 /// Some 256 KiB of the same event.
 fn stream(event: &str) -> Vec<u8> {
@@ -45,5 +45,25 @@ fn parsing(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, parsing);
+fn encoding(c: &mut Criterion) {
+    let mut group = c.benchmark_group("sse_encode");
+    let lines = ["abcdefghijklmnopqrst"; 4].join("\n");
+    for (name, event) in [
+        ("token", Event::new("{\"i\":10000001,\"t\":\"abcdefghi\"}")),
+        ("multi", Event::new(&lines).with_event("update").with_id("1755000001")),
+    ] {
+        let mut out = Output::new();
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                black_box(&event).encode(&mut out).expect("it fits");
+                if out.len() > 64 << 10 {
+                    out.clear();
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, parsing, encoding);
 criterion_main!(benches);

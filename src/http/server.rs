@@ -358,7 +358,7 @@ impl Server {
 
     /// As [`send_chunk`](Self::send_chunk), of `len` bytes that `fill` writes into their place.
     pub(crate) fn send_with(
-        &mut self,
+        &self,
         len: usize,
         fill: impl FnOnce(&mut [u8]),
         out: &mut Output,

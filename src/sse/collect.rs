@@ -166,29 +166,31 @@ impl Parser {
                 }
                 State::Value => {
                     let rest = input.rest_until(until);
-                    let rest = &rest[..rest.len().min(PIECE)];
-                    let end = if open.line < LONG { line_end(rest) } else { memchr2(b'\n', b'\r', rest) };
-                    let piece = &rest[..end.unwrap_or(rest.len())];
-                    open.line += piece.len();
-                    let room = self.limits.event.saturating_sub(open.block.size);
-                    if open.line > self.limits.line.min(room) {
-                        // The one that the byte after the last good one broke, however many came at once.
-                        return Err(if self.limits.line <= room {
-                            ParseError::LineTooLong { limit: self.limits.line }
-                        } else {
-                            ParseError::EventTooLong { limit: self.limits.event }
-                        });
+                    let mut taken = 0;
+                    while taken < rest.len() && self.state == State::Value {
+                        let next = &rest[taken..rest.len().min(taken + PIECE)];
+                        let end = if open.line < LONG { line_end(next) } else { memchr2(b'\n', b'\r', next) };
+                        let piece = &next[..end.unwrap_or(next.len())];
+                        open.line += piece.len();
+                        let room = self.limits.event.saturating_sub(open.block.size);
+                        if open.line > self.limits.line.min(room) {
+                            // The one that the byte after the last good one broke, however many came at once.
+                            return Err(if self.limits.line <= room {
+                                ParseError::LineTooLong { limit: self.limits.line }
+                            } else {
+                                ParseError::EventTooLong { limit: self.limits.event }
+                            });
+                        }
+                        open.value(piece);
+                        taken += piece.len();
+                        if let Some(end) = end {
+                            taken += 1;
+                            self.after_cr = next[end] == b'\r';
+                            self.retry = open.leave().or(self.retry);
+                            self.state = State::Line;
+                        }
                     }
-                    open.value(piece);
-                    let taken = piece.len();
-                    if let Some(end) = end {
-                        self.after_cr = rest[end] == b'\r';
-                        self.retry = open.leave().or(self.retry);
-                        self.state = State::Line;
-                        input.skip(taken + 1);
-                    } else {
-                        input.skip(taken);
-                    }
+                    input.skip(taken);
                 }
                 State::Line => {
                     if core::mem::take(&mut self.after_cr) && first == b'\n' {

@@ -1,0 +1,68 @@
+//! Events that lie whole in a read cost no allocation, and those that span reads none after warm-up but for their own state.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use tautline::sse::Parser;
+use tautline::{Buffers, Input};
+
+struct Counting;
+
+thread_local! {
+    static COUNT: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: every call is passed on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promises are the ones asked for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations while `stream` is parsed in reads of `step` bytes, and the events that came of it.
+fn allocations(parser: &mut Parser, buffers: &mut Buffers, stream: &[u8], step: usize) -> (usize, usize) {
+    let mut read = vec![0; step];
+    let mut events = 0;
+    let before = COUNT.with(Cell::get);
+    for chunk in stream.chunks(step) {
+        let read = &mut read[..chunk.len()];
+        read.copy_from_slice(chunk);
+        let lies_in = read.as_ptr_range();
+        let mut input = Input::with_buffers(read, buffers);
+        while let Some(event) = parser.next_event(&mut input).unwrap() {
+            assert!(step < stream.len() || lies_in.contains(&event.data.as_ptr()), "lent from the read buffer");
+            events += 1;
+        }
+    }
+    (COUNT.with(Cell::get) - before, events)
+}
+
+#[test]
+fn events_whole_in_a_read_are_lent_from_it_without_an_allocation() {
+    let block = "data: one\n\nid: 1755\nevent: update\ndata: one\ndata: two\r\ndata: three\n\n: comment\n\nid: 5\ndata:x\rdata:y\r\r";
+    let stream = block.repeat(100).into_bytes();
+    let (mut parser, mut buffers) = (Parser::new(), Buffers::new());
+    allocations(&mut parser, &mut buffers, &stream, stream.len());
+    assert_eq!(allocations(&mut parser, &mut buffers, &stream, stream.len()), (0, 300));
+}
+
+#[test]
+fn an_event_that_spans_reads_costs_one_allocation_after_warm_up() {
+    let stream = "id: 1755\ndata: one\ndata: two\n\n".repeat(100).into_bytes();
+    let (mut parser, mut buffers) = (Parser::new(), Buffers::new());
+    for step in [7, 1, 20] {
+        allocations(&mut parser, &mut buffers, &stream, step);
+        let (allocations, events) = allocations(&mut parser, &mut buffers, &stream, step);
+        assert_eq!(events, 100);
+        assert!(allocations <= 100, "{allocations} at {step}");
+    }
+}
