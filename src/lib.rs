@@ -71,7 +71,7 @@
 //! - **Errors are answered.** When an error is returned, the 4xx or the Close frame is already in the [`Output`], beyond its limit
 //!   where it must be. Errors are small and `Copy`. Bad input never panics; a panic is a bug in this crate.
 //! - **No copy that the wire does not force.** A message that lies whole in the read buffer is unmasked there and lent.
-//! - **No I/O**, and no unsafe code but in one file, `src/ws/payload.rs`, where bytes that were just proved to be UTF-8 become `str`
+//! - **No I/O**, and no unsafe code but in one file, `src/payload/leaf.rs`, where bytes that were just proved to be UTF-8 become `str`
 //!   and long payloads go through AVX2.
 //!
 //! # Features
@@ -92,6 +92,7 @@ pub mod heartbeat;
 pub mod http;
 pub mod input;
 pub mod output;
+mod payload;
 pub mod sse;
 pub mod time;
 pub mod ws;

@@ -10,7 +10,6 @@
 //! | `receive` | every other way in: frames in pieces, messages in fragments, control frames |
 //! | `send` | every way out |
 //! | `header` | frame headers; each rule about a received one, with its RFC section |
-//! | `mask`, `utf8`, `payload` | payloads: unmasking, the check of text, and the one place where checked bytes become `str` |
 //! | `prepared` | a message encoded once for many peers |
 //! | `close` | close codes, and how a connection ends |
 //! | `config`, `error`, `event` | settings and limits, causes, what is reported |
@@ -22,13 +21,11 @@ mod error;
 mod event;
 mod handshake;
 mod header;
-mod mask;
-mod payload;
 mod prepared;
 mod receive;
 mod send;
-mod utf8;
 
+pub use crate::payload::apply_mask;
 pub use close::{ABNORMAL, CloseCode, Closed, Ending, NO_CODE};
 pub use config::{Config, ConfigError, Delivery, Limits, Replies};
 pub use connection::{Connection, Seed};
@@ -37,5 +34,4 @@ pub use event::{Chunk, Event, Kind, Part};
 pub use handshake::{
     ClientHandshake, HandshakeConfig, HandshakeConfigError, HandshakeError, HandshakeEvent, Opened, Refusal,
 };
-pub use mask::apply_mask;
 pub use prepared::{Prepared, Text};

@@ -5,11 +5,9 @@ use super::connection::{Connection, State};
 use super::error::{SendError, Unsent};
 use super::event::Kind;
 use super::header::{Encoded, FIN, MAX, Opcode};
-use super::mask::{self, Key};
-use super::payload;
 use super::prepared::{Prepared, Text};
-use super::utf8::Utf8;
 use crate::output::Output;
+use crate::payload::{self, Key, Utf8};
 use crate::time::Instant;
 use bytes::Bytes;
 
@@ -326,7 +324,7 @@ impl Connection {
         frame[..at].copy_from_slice(header.as_slice());
         frame[at..end].copy_from_slice(payload);
         if let Some(key) = key {
-            mask::apply(&mut frame[at..end], Key::new(key));
+            payload::apply(&mut frame[at..end], Key::new(key));
         }
         push(&frame[..end]);
     }

@@ -10,11 +10,11 @@ const SHORT: usize = 32;
 ///
 /// The value is a bit offset into [`STEPS`]' entries, so that one step is a load and a shift without a branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Utf8(u8);
+pub(crate) struct Utf8(u8);
 
 /// Bytes that cannot be UTF-8, whatever follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Invalid;
+pub(crate) struct Invalid;
 
 /// Bits per state: ten states of six bits fit a `u64`, and six bits are a shift distance.
 const WIDTH: u8 = 6;
@@ -76,17 +76,17 @@ const fn step(state: u8, byte: u8) -> u8 {
 
 impl Utf8 {
     /// The start of a text.
-    pub(super) const START: Self = Self(ACCEPT);
+    pub(crate) const START: Self = Self(ACCEPT);
 
     /// Whether the text so far ends with a whole character.
     #[inline]
-    pub(super) fn is_boundary(self) -> bool {
+    pub(crate) fn is_boundary(self) -> bool {
         self.0 == ACCEPT
     }
 
     /// Goes on with `bytes`. Looks at each byte at most twice.
     #[inline]
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), Invalid> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), Invalid> {
         if bytes.len() < SHORT {
             return self.walk(bytes);
         }
@@ -107,7 +107,7 @@ impl Utf8 {
     }
 
     /// Notes that somebody else found the text invalid: nothing makes it valid again.
-    pub(super) fn reject(&mut self) -> Invalid {
+    pub(crate) fn reject(&mut self) -> Invalid {
         self.0 = REJECT;
         Invalid
     }

@@ -5,31 +5,31 @@
 
 /// A masking key as it applies to the next byte: rotates as bytes pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Key(u32);
+pub(crate) struct Key(u32);
 
 /// Bytes per step of the loop: two vector registers of the default x86-64 target.
 const BLOCK: usize = 32;
 
 impl Key {
     /// The key that changes nothing.
-    pub(super) const NONE: Self = Self(0);
+    pub(crate) const NONE: Self = Self(0);
 
     /// The key as it lies in the header.
     #[inline(always)]
-    pub(super) fn new(key: [u8; 4]) -> Self {
+    pub(crate) fn new(key: [u8; 4]) -> Self {
         Self(u32::from_ne_bytes(key))
     }
 
     /// The key for what stands `n` bytes further on.
     #[inline]
-    pub(super) fn after(self, n: usize) -> Self {
+    pub(crate) fn after(self, n: usize) -> Self {
         let bits = 8 * (n as u32 & 3);
         if cfg!(target_endian = "little") { Self(self.0.rotate_right(bits)) } else { Self(self.0.rotate_left(bits)) }
     }
 
     /// The four bytes as they lie in memory, as one word.
     #[inline]
-    pub(super) fn word(self) -> u32 {
+    pub(crate) fn word(self) -> u32 {
         self.0
     }
 
@@ -64,27 +64,27 @@ macro_rules! overlapping {
 
 /// Masks or unmasks `bytes` in place (RFC 6455 section 5.3). `offset` is how many payload bytes of the same frame stand before them.
 ///
-/// [`Connection`](super::Connection) does this by itself; this is for whoever handles frames on their own.
+/// [`Connection`](crate::ws::Connection) does this by itself; this is for whoever handles frames on their own.
 #[inline]
 pub fn apply_mask(bytes: &mut [u8], key: [u8; 4], offset: usize) {
-    super::payload::unmask_binary(bytes, Key::new(key).after(offset));
+    super::leaf::unmask_binary(bytes, Key::new(key).after(offset));
 }
 
 /// Applies `key` to `bytes`. Its own inverse.
 #[inline]
-pub(super) fn apply(bytes: &mut [u8], key: Key) {
+pub(crate) fn apply(bytes: &mut [u8], key: Key) {
     unmask(bytes, key);
 }
 
 /// Applies `key` to `bytes` and says whether the result is all ASCII.
 #[inline]
-pub(super) fn unmask(bytes: &mut [u8], key: Key) -> bool {
+pub(crate) fn unmask(bytes: &mut [u8], key: Key) -> bool {
     if bytes.len() <= BLOCK { unmask_short(bytes, key) } else { unmask_long(bytes, key) }
 }
 
 /// [`unmask`] for up to [`BLOCK`] bytes; of more only the ends would be unmasked.
 #[inline(always)]
-pub(super) fn unmask_short(bytes: &mut [u8], key: Key) -> bool {
+pub(crate) fn unmask_short(bytes: &mut [u8], key: Key) -> bool {
     debug_assert!(bytes.len() <= BLOCK);
     let n = bytes.len();
     if n >= 16 {

@@ -24,7 +24,7 @@ const DIRECT: core::ops::RangeInclusive<usize> = 4 << 10..=64 << 10;
 
 /// Unmasks (or masks: it is the same) a payload in place.
 #[inline(always)]
-pub(super) fn unmask_binary(bytes: &mut [u8], key: Key) {
+pub(crate) fn unmask_binary(bytes: &mut [u8], key: Key) {
     if bytes.len() < LONG {
         mask::unmask_short(bytes, key);
     } else {
@@ -34,7 +34,7 @@ pub(super) fn unmask_binary(bytes: &mut [u8], key: Key) {
 
 /// Unmasks a whole text in place and lends it.
 #[inline(always)]
-pub(super) fn unmask_text(bytes: &mut [u8], key: Key) -> Result<&str, Invalid> {
+pub(crate) fn unmask_text(bytes: &mut [u8], key: Key) -> Result<&str, Invalid> {
     if bytes.len() < LONG {
         if mask::unmask_short(bytes, key) {
             // SAFETY: `unmask_short` returned true: every byte is below 0x80, and ASCII is UTF-8.
@@ -95,7 +95,7 @@ fn unmask_and_check(bytes: &mut [u8], key: Key) -> bool {
 }
 
 /// Unmasks a piece of a text in place and checks it, going on from `state`.
-pub(super) fn unmask_piece(piece: &mut [u8], key: Key, state: &mut Utf8) -> Result<(), Invalid> {
+pub(crate) fn unmask_piece(piece: &mut [u8], key: Key, state: &mut Utf8) -> Result<(), Invalid> {
     if piece.len() < 2 * LONG {
         mask::unmask(piece, key);
         return state.push(piece);
@@ -126,7 +126,7 @@ pub(super) fn unmask_piece(piece: &mut [u8], key: Key, state: &mut Utf8) -> Resu
 
 /// A message that is assembled from pieces: unmasked, and, of a text, checked.
 #[derive(Debug)]
-pub(super) struct Assembly<C> {
+pub(crate) struct Assembly<C> {
     /// What was filled, and behind it slack that was written before (so that reading into it needs no clearing).
     // INVARIANT: filled <= bytes.len(); for text, `check` is the state of the check after all of `bytes[..filled]`.
     bytes: Vec<u8>,
@@ -135,14 +135,14 @@ pub(super) struct Assembly<C> {
 }
 
 /// How the pieces of a message are unmasked.
-pub(super) trait Check {
+pub(crate) trait Check {
     /// Unmasks a piece, going on from the pieces before.
     fn unmask(&mut self, piece: &mut [u8], key: Key) -> Result<(), Invalid>;
 }
 
 /// Of a binary message nothing is checked.
 #[derive(Debug)]
-pub(super) struct Unchecked;
+pub(crate) struct Unchecked;
 
 impl Check for Unchecked {
     fn unmask(&mut self, piece: &mut [u8], key: Key) -> Result<(), Invalid> {
@@ -163,7 +163,7 @@ impl<C: Check> Assembly<C> {
     }
 
     /// Appends `piece`, unmasked and checked. After an error the message is empty.
-    pub(super) fn push(&mut self, piece: &[u8], mut key: Key) -> Result<(), Invalid> {
+    pub(crate) fn push(&mut self, piece: &[u8], mut key: Key) -> Result<(), Invalid> {
         // In pieces that stay in the first-level cache between the copy and the pass.
         for piece in piece.chunks(PIECE) {
             let to = self.filled + piece.len();
@@ -182,7 +182,7 @@ impl<C: Check> Assembly<C> {
 
     /// Room to read the next bytes of the frame into, of which `remaining` are to come. Never more than has come already, so
     /// that an announced length reserves nothing.
-    pub(super) fn spare(&mut self, remaining: u64) -> Option<&mut [u8]> {
+    pub(crate) fn spare(&mut self, remaining: u64) -> Option<&mut [u8]> {
         let most = self.filled.min(*DIRECT.end());
         let len = usize::try_from(remaining).unwrap_or(usize::MAX).min(most);
         if len < *DIRECT.start() {
@@ -197,7 +197,7 @@ impl<C: Check> Assembly<C> {
 
     /// Unmasks, checks and keeps the first `n` bytes of what was read into [`spare`](Self::spare). After an error the message is
     /// empty.
-    pub(super) fn filled(&mut self, n: usize, key: Key) -> Result<(), Invalid> {
+    pub(crate) fn filled(&mut self, n: usize, key: Key) -> Result<(), Invalid> {
         let to = (self.filled + n).min(self.bytes.len());
         if let Err(invalid) = self.check.unmask(&mut self.bytes[self.filled..to], key) {
             self.filled = 0;
@@ -208,19 +208,19 @@ impl<C: Check> Assembly<C> {
     }
 
     /// The buffer, whatever it holds.
-    pub(super) fn into_buffer(self) -> Vec<u8> {
+    pub(crate) fn into_buffer(self) -> Vec<u8> {
         self.bytes
     }
 }
 
 impl Assembly<Unchecked> {
     /// An empty binary message in `buffer`, whose content is overwritten.
-    pub(super) fn binary(buffer: Vec<u8>) -> Self {
+    pub(crate) fn binary(buffer: Vec<u8>) -> Self {
         Self::with(buffer, Unchecked)
     }
 
     /// The whole message.
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    pub(crate) fn finish(mut self) -> Vec<u8> {
         self.bytes.truncate(self.filled);
         self.bytes
     }
@@ -228,12 +228,12 @@ impl Assembly<Unchecked> {
 
 impl Assembly<Utf8> {
     /// An empty text in `buffer`, whose content is overwritten.
-    pub(super) fn text(buffer: Vec<u8>) -> Self {
+    pub(crate) fn text(buffer: Vec<u8>) -> Self {
         Self::with(buffer, Utf8::START)
     }
 
     /// The whole text, if it ends with a whole character.
-    pub(super) fn finish(mut self) -> Result<String, Invalid> {
+    pub(crate) fn finish(mut self) -> Result<String, Invalid> {
         // After an error `filled` is zero, and the empty text is a text.
         if self.filled > 0 && !self.check.is_boundary() {
             return Err(Invalid);
