@@ -197,7 +197,7 @@ fn answer(http: &mut Server, head: &RequestHead<'_>, out: &mut Output, now: Inst
                 http.accept_upgrade(&upgrade.accept_plain(), out)?;
                 return Ok(Next::Echo(Connection::server(Arc::new(ws::Config::default()), seed(), now)));
             }
-            Err(rejection) => http.reject_upgrade(rejection, out)?,
+            Err(rejection) => http.reject_upgrade(rejection, &[], out)?,
         },
         "/clock" => match Subscription::read(head) {
             Ok(subscription) => {

@@ -439,16 +439,21 @@ impl Server {
         self.hand_over()
     }
 
-    /// Answers a request whose upgrade is refused, and ends the connection.
+    /// Answers a request whose upgrade is refused, with `headers` besides, and ends the connection.
     ///
     /// # Errors
     ///
-    /// [`ResponseError::NotOwed`] where no request waits for an answer.
-    pub fn reject_upgrade(&mut self, rejection: Rejection, out: &mut Output) -> Result<(), ResponseError> {
+    /// [`ResponseError::NotOwed`] where no request waits for an answer; otherwise as for [`Rejection::write_with`].
+    pub fn reject_upgrade(
+        &mut self,
+        rejection: Rejection,
+        headers: &[(&str, &str)],
+        out: &mut Output,
+    ) -> Result<(), ResponseError> {
         if self.answer != Answer::Owed {
             return Err(ResponseError::NotOwed);
         }
-        rejection.write(out);
+        rejection.write_with(headers, out)?;
         self.end(Closed::Finished);
         Ok(())
     }

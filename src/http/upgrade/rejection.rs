@@ -1,7 +1,8 @@
 //! Why a request cannot become a WebSocket, and the answer that says so.
 
-use super::answer::{AnswerError, check_headers};
+use super::answer::check_headers;
 use crate::http::origin::OriginRefusal;
+use crate::http::response::ResponseError;
 use crate::output::Output;
 use alloc::format;
 use alloc::string::String;
@@ -113,9 +114,9 @@ impl Rejection {
     /// # Errors
     /// Nothing was written: a header line is malformed or not the application's to set, or the answer has more than
     /// [`LAST_ANSWER`](crate::output::LAST_ANSWER) bytes and `out` is full.
-    pub fn write_with(self, headers: &[(&str, &str)], out: &mut Output) -> Result<(), AnswerError> {
+    pub fn write_with(self, headers: &[(&str, &str)], out: &mut Output) -> Result<(), ResponseError> {
         check_headers(headers)?;
-        out.push_last(self.encode(headers).as_bytes()).map_err(AnswerError::Full)
+        Ok(out.push_last(self.encode(headers).as_bytes())?)
     }
 
     #[cold]
