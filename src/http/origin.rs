@@ -47,8 +47,16 @@ impl OriginPolicy {
     #[inline]
     pub fn check(&self, scheme: Scheme, origin: &[u8], host: &[u8]) -> Result<(), OriginRefusal> {
         match self {
+            Self::Same if is_spelled_alike(scheme, origin, host) => Ok(()),
+            _ => self.check_slowly(scheme, origin, host),
+        }
+    }
+
+    #[inline(never)]
+    fn check_slowly(&self, scheme: Scheme, origin: &[u8], host: &[u8]) -> Result<(), OriginRefusal> {
+        match self {
             Self::Any => Ok(()),
-            Self::Same if is_spelled_alike(scheme, origin, host) || is_same(scheme, origin, host) => Ok(()),
+            Self::Same if is_same(scheme, origin, host) => Ok(()),
             Self::Same => Err(OriginRefusal::NotSame),
             // An empty list is possible only by naming the variant; it means what `listed` makes of it.
             Self::Listed(origins) if origins.is_empty() => Self::Same.check(scheme, origin, host),
