@@ -525,19 +525,25 @@ impl Field {
     #[inline]
     fn name<'h>(&self, head: &'h [u8]) -> &'h [u8] {
         let from = usize::from(self.name);
-        head.get(from..from + usize::from(self.name_len)).unwrap_or_default()
+        head.get(from..from + usize::from(self.name_len)).unwrap_or_else(elsewhere)
     }
 
     #[inline]
     fn value<'h>(&self, head: &'h [u8]) -> &'h [u8] {
         let from = usize::from(self.value);
-        head.get(from..from + usize::from(self.value_len)).unwrap_or_default()
+        head.get(from..from + usize::from(self.value_len)).unwrap_or_else(elsewhere)
     }
 
     #[inline]
     fn is(&self, head: &[u8], name: &str) -> bool {
         usize::from(self.name_len) == name.len() && self.name(head).eq_ignore_ascii_case(name.as_bytes())
     }
+}
+
+/// What a field that does not lie in its head would hold. There is none; cold, so that nothing is computed for it.
+#[cold]
+fn elsewhere<'h>() -> &'h [u8] {
+    &[]
 }
 
 /// The table of a head's fields.
@@ -695,25 +701,29 @@ fn tabulate<'b>(
     // Names and values lie in `bytes`, behind a start line: the differences are positions in it.
     let base = bytes.as_ptr() as usize;
     let mut known = Known::default();
-    let mut crlf = bytes.get(end.wrapping_sub(4)..end) == Some(b"\r\n\r\n");
+    if bytes.get(end.wrapping_sub(4)..end) != Some(b"\r\n\r\n") {
+        return Err(HeadError::LineEnd);
+    }
     for (field, header) in fields.table.iter_mut().zip(headers) {
         let name = header.name.as_bytes();
         let at = name.as_ptr() as usize - base;
         // A name follows a line feed always; only what stands before that is in question.
-        crlf &= bytes.get(at.wrapping_sub(2)) == Some(&b'\r');
+        if bytes.get(at.wrapping_sub(2)) != Some(&b'\r') {
+            return Err(HeadError::LineEnd);
+        }
         *field = Field {
             name: at as u16,
             name_len: name.len() as u16,
             value: (header.value.as_ptr() as usize - base) as u16,
             value_len: header.value.len() as u16,
         };
-        // Most names have other lengths: one test passes them all.
-        if name.len() < 32 && LENGTHS >> name.len() & 1 == 1 {
+        // Most names have other lengths, modulo 32 too: one test passes them all.
+        if LENGTHS >> (name.len() % 32) & 1 == 1 {
             known.note(name, header.value);
         }
     }
     fields.count = headers.len() as u8;
-    if crlf { Ok(known) } else { Err(HeadError::LineEnd) }
+    Ok(known)
 }
 
 /// Our name for what `httparse` refused.
@@ -805,13 +815,8 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
         [b'[', literal @ .., b']'] => {
             literal.len() >= 2 && literal.iter().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'))
         }
-        // No early exit: hosts are short, and nearly all are sound. Eight at a time is a loop unrolled.
-        _ => {
-            let are_sound = |bytes: &[u8]| bytes.iter().fold(true, |sound, b| sound & REG_NAME[usize::from(*b)]);
-            let eights = name.chunks_exact(8);
-            are_sound(eights.remainder())
-                & eights.fold(true, |sound, eight| sound & <&[u8; 8]>::try_from(eight).is_ok_and(|eight| are_sound(eight)))
-        }
+        // No early exit: hosts are short, and nearly all are sound.
+        _ => name.iter().fold(true, |sound, b| sound & REG_NAME[usize::from(*b)]),
     }
 }
 
