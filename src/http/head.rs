@@ -805,6 +805,12 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
         }
         map
     };
+    // No early exit: hosts are short, and nearly all are sound.
+    let is_name = |name: &[u8]| name.iter().fold(true, |sound, b| sound & REG_NAME[usize::from(*b)]);
+    // A name or an IPv4 address without a port, as most are.
+    if is_name(host) {
+        return true;
+    }
     // From the end: digits, and a colon before them, are a port.
     let digits = host.iter().rev().take_while(|b| b.is_ascii_digit()).count();
     let name = match host.split_at(host.len() - digits) {
@@ -815,8 +821,7 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
         [b'[', literal @ .., b']'] => {
             literal.len() >= 2 && literal.iter().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'))
         }
-        // No early exit: hosts are short, and nearly all are sound.
-        _ => name.iter().fold(true, |sound, b| sound & REG_NAME[usize::from(*b)]),
+        _ => is_name(name),
     }
 }
 
