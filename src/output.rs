@@ -225,19 +225,31 @@ impl Output {
         Ok(())
     }
 
-    /// The unsent bytes in order, as slices for a vectored write.
+    /// The unsent bytes in order, as slices for a vectored write, none of them empty.
+    #[inline]
     pub fn chunks(&self) -> impl Iterator<Item = &[u8]> {
-        let mut from = self.start;
-        let copied = self.shared.iter().map(|entry| entry.at).chain([self.end]);
-        let referred = self.shared.iter().map(|entry| &entry.bytes[..]).chain([&[][..]]);
-        copied
-            .zip(referred)
-            .flat_map(move |(to, referred)| {
+        let (mut from, mut shared) = (self.start, self.shared.iter());
+        let mut referred: &[u8] = &[];
+        core::iter::from_fn(move || {
+            loop {
+                if !referred.is_empty() {
+                    return Some(core::mem::take(&mut referred));
+                }
+                let to = match shared.next() {
+                    Some(entry) => {
+                        referred = &entry.bytes;
+                        entry.at
+                    }
+                    None if from == self.end => return None,
+                    None => self.end,
+                };
                 let copied = &self.bytes[from..to];
                 from = to;
-                [copied, referred]
-            })
-            .filter(|chunk| !chunk.is_empty())
+                if !copied.is_empty() {
+                    return Some(copied);
+                }
+            }
+        })
     }
 
     /// Drops the first `n` unsent bytes: the socket took them. Moves nothing; O(shared payloads passed).

@@ -160,6 +160,20 @@ fn persistence_follows_version_and_connection_field() {
     }
 }
 
+/// Names are told apart by their length first, modulo 32.
+#[test]
+fn a_name_that_is_longer_by_32_is_another_name() {
+    let pad = "x".repeat(32);
+    for name in ["host", "content-length", "transfer-encoding"] {
+        for other in [format!("{name}{pad}"), format!("{pad}{name}"), format!("{pad}{pad}{name}")] {
+            let head = format!("GET / HTTP/1.1\r\nhost: a\r\n{other}: ?\r\n\r\n");
+            let read = Ok(Some(format!("GET / Http11 None host=a|{other}=?|")));
+            assert_eq!(request(head.as_bytes(), head.len()), (read, 0));
+            assert_eq!(refused(format!("GET / HTTP/1.1\r\n{other}: a\r\n\r\n")), HeadError::HostMissing);
+        }
+    }
+}
+
 #[test]
 fn h3_host_stands_exactly_once() {
     assert_eq!(refused("GET / HTTP/1.1\r\n\r\n"), HeadError::HostMissing);

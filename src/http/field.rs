@@ -40,10 +40,20 @@ pub(crate) const fn is_token(byte: u8) -> bool {
 #[inline(always)]
 pub(crate) fn is<const N: usize>(text: &[u8], lower: &[u8; N]) -> bool {
     let Ok(text) = <&[u8; N]>::try_from(text) else { return false };
-    if N < 8 {
+    if N < 4 {
         return text.iter().zip(lower).fold(0, |differ, (byte, lower)| differ | (byte | fold(*lower)) ^ lower) == 0;
     }
-    // Words of eight, the last of which ends where the text ends and so may overlap the one before.
+    // Words of eight, or of four, the last of which ends where the text ends and so may overlap the one before.
+    if N < 8 {
+        let mut differ = 0;
+        for from in [0, N - 4] {
+            if let (Some(text), Some(lower)) = (text[from..].first_chunk(), lower[from..].first_chunk::<4>()) {
+                let folds = u32::from_le_bytes(lower.map(fold));
+                differ |= (u32::from_le_bytes(*text) | folds) ^ u32::from_le_bytes(*lower);
+            }
+        }
+        return differ == 0;
+    }
     let mut differ = 0;
     let mut at = 0;
     while at < N {
@@ -168,7 +178,10 @@ mod tests {
                 }
             }
         }
+        check(b"get");
         check(b"host");
+        check(b"range");
+        check(b"origin");
         check(b"upgrade");
         check(b"cookies-");
         check(b"websocket");

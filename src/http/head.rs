@@ -9,6 +9,7 @@
 
 use crate::http::field::is;
 use crate::http::framing::framing;
+use crate::http::headers::{Field, text};
 use crate::http::lines::{Lines, StartLine};
 use crate::http::target::{self, DecodeError, Plus, Query};
 use crate::input::Input;
@@ -17,6 +18,7 @@ use core::fmt;
 use core::mem::MaybeUninit;
 
 pub use crate::http::framing::Framing;
+pub use crate::http::headers::Headers;
 
 /// The most header fields that a head can hold, whatever the configuration says: the fixed size of its table.
 pub const MAX_HEADERS: usize = 64;
@@ -420,102 +422,6 @@ impl fmt::Debug for ResponseHead<'_> {
     }
 }
 
-/// The header fields of a head, in the order they came in.
-///
-/// Names are tokens and compare without regard to case. Values are without the white space around them and hold no control
-/// character but tabs; they may hold bytes from 0x80 up, so they are bytes.
-#[derive(Clone, Copy)]
-pub struct Headers<'h> {
-    bytes: &'h [u8],
-    fields: &'h [Field],
-}
-
-impl<'h> Headers<'h> {
-    /// How many fields there are.
-    pub fn len(&self) -> usize {
-        self.fields.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.fields.is_empty()
-    }
-
-    /// Name and value of each field.
-    pub fn iter(&self) -> impl Iterator<Item = (&'h str, &'h [u8])> + use<'h> {
-        self.raw().map(|(name, value)| (text(name), value))
-    }
-
-    /// As [`iter`](Self::iter), the name as bytes too, which saves looking at each once more.
-    #[inline]
-    pub fn raw(&self) -> impl Iterator<Item = (&'h [u8], &'h [u8])> + use<'h> {
-        let bytes = self.bytes;
-        self.fields.iter().map(move |field| (field.name(bytes), field.value(bytes)))
-    }
-
-    /// As [`raw`](Self::raw), with each value looked up only when it is asked for.
-    #[inline(always)]
-    pub(crate) fn lazy(&self) -> impl Iterator<Item = (&'h [u8], impl FnOnce() -> &'h [u8] + use<'h>)> + use<'h> {
-        let bytes = self.bytes;
-        self.fields.iter().map(move |field| (field.name(bytes), move || field.value(bytes)))
-    }
-
-    /// The value of the first field called `name`. O(fields).
-    pub fn get(&self, name: &str) -> Option<&'h [u8]> {
-        self.fields.iter().find(|field| field.is(self.bytes, name)).map(|field| field.value(self.bytes))
-    }
-
-    /// The values of all fields called `name`.
-    pub fn all<'n>(&self, name: &'n str) -> impl Iterator<Item = &'h [u8]> + use<'h, 'n> {
-        let bytes = self.bytes;
-        self.fields.iter().filter(move |field| field.is(bytes, name)).map(move |field| field.value(bytes))
-    }
-
-    /// Whether `token` is a member of the comma-separated lists of all fields called `name`, without regard to case. O(head).
-    pub fn has_token(&self, name: &str, token: &str) -> bool {
-        self.all(name)
-            .flat_map(|value| value.split(|b| *b == b','))
-            .any(|member| member.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
-    }
-}
-
-impl fmt::Debug for Headers<'_> {
-    /// Names only: values hold credentials.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.iter().map(|(name, _)| name)).finish()
-    }
-}
-
-/// One header field: where its name and its value lie in the head. Eight bytes, one store.
-#[derive(Clone, Copy)]
-struct Field {
-    name: u16,
-    name_len: u16,
-    value: u16,
-    value_len: u16,
-}
-
-impl Field {
-    const EMPTY: Self = Self { name: 0, name_len: 0, value: 0, value_len: 0 };
-
-    #[inline]
-    fn name<'h>(&self, head: &'h [u8]) -> &'h [u8] {
-        let from = usize::from(self.name);
-        head.get(from..from + usize::from(self.name_len)).unwrap_or_default()
-    }
-
-    #[inline]
-    fn value<'h>(&self, head: &'h [u8]) -> &'h [u8] {
-        let from = usize::from(self.value);
-        head.get(from..from + usize::from(self.value_len)).unwrap_or_default()
-    }
-
-    #[inline]
-    fn is(&self, head: &[u8], name: &str) -> bool {
-        usize::from(self.name_len) == name.len() && self.name(head).eq_ignore_ascii_case(name.as_bytes())
-    }
-}
-
 /// The table of a head's fields.
 #[derive(Clone)]
 struct Fields {
@@ -671,25 +577,29 @@ fn tabulate<'b>(
     // Names and values lie in `bytes`, behind a start line: the differences are positions in it.
     let base = bytes.as_ptr() as usize;
     let mut known = Known::default();
-    let mut crlf = bytes.get(end.wrapping_sub(4)..end) == Some(b"\r\n\r\n");
+    if bytes.get(end.wrapping_sub(4)..end) != Some(b"\r\n\r\n") {
+        return Err(HeadError::LineEnd);
+    }
     for (field, header) in fields.table.iter_mut().zip(headers) {
         let name = header.name.as_bytes();
         let at = name.as_ptr() as usize - base;
         // A name follows a line feed always; only what stands before that is in question.
-        crlf &= bytes.get(at.wrapping_sub(2)) == Some(&b'\r');
+        if bytes.get(at.wrapping_sub(2)) != Some(&b'\r') {
+            return Err(HeadError::LineEnd);
+        }
         *field = Field {
             name: at as u16,
             name_len: name.len() as u16,
             value: (header.value.as_ptr() as usize - base) as u16,
             value_len: header.value.len() as u16,
         };
-        // Most names have other lengths: one test passes them all.
-        if name.len() < 32 && LENGTHS >> name.len() & 1 == 1 {
+        // Most names have other lengths, modulo 32 too: one test passes them all.
+        if LENGTHS >> (name.len() % 32) & 1 == 1 {
             known.note(name, header.value);
         }
     }
     fields.count = headers.len() as u8;
-    if crlf { Ok(known) } else { Err(HeadError::LineEnd) }
+    Ok(known)
 }
 
 /// Our name for what `httparse` refused.
@@ -771,6 +681,12 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
         }
         map
     };
+    // No early exit: hosts are short, and nearly all are sound.
+    let is_name = |name: &[u8]| name.iter().fold(true, |sound, b| sound & REG_NAME[usize::from(*b)]);
+    // A name or an IPv4 address without a port, as most are.
+    if is_name(host) {
+        return true;
+    }
     // From the end: digits, and a colon before them, are a port.
     let digits = host.iter().rev().take_while(|b| b.is_ascii_digit()).count();
     let name = match host.split_at(host.len() - digits) {
@@ -781,8 +697,7 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
         [b'[', literal @ .., b']'] => {
             literal.len() >= 2 && literal.iter().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'))
         }
-        // No early exit: hosts are short, and nearly all are sound.
-        _ => name.iter().fold(true, |sound, b| sound & REG_NAME[usize::from(*b)]),
+        _ => is_name(name),
     }
 }
 
@@ -791,10 +706,4 @@ fn keeps_alive(version: Version, headers: Headers<'_>) -> bool {
         Version::Http11 => !headers.has_token("connection", "close"),
         Version::Http10 => headers.has_token("connection", "keep-alive") && !headers.has_token("connection", "close"),
     }
-}
-
-/// What the parser proved to be ASCII, as text. O(n), a few bytes per step.
-#[inline]
-fn text(ascii: &[u8]) -> &str {
-    core::str::from_utf8(ascii).unwrap_or_default()
 }

@@ -17,6 +17,7 @@ mod error;
 pub(crate) mod field;
 mod framing;
 pub mod head;
+mod headers;
 mod lines;
 pub mod origin;
 pub mod request;

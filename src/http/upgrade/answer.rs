@@ -107,14 +107,17 @@ pub struct Accepted<'a> {
     answer: Answer<'a>,
 }
 
-/// The 101 without choices, with dots for the accept value.
-const PLAIN: &[u8; 129] = b"HTTP/1.1 101 Switching Protocols\r\n\
+/// The 101 up to the accept value, which two line ends follow where no choices stand between them.
+const BEFORE: &[u8; 97] = b"HTTP/1.1 101 Switching Protocols\r\n\
     Upgrade: websocket\r\n\
     Connection: Upgrade\r\n\
-    Sec-WebSocket-Accept: ............................\r\n\r\n";
+    Sec-WebSocket-Accept: ";
 
-/// Where the accept value ends in `PLAIN`; two line ends follow.
-const ACCEPT_END: usize = PLAIN.len() - 4;
+/// Where the accept value ends.
+const ACCEPT_END: usize = BEFORE.len() + ACCEPT_LEN;
+
+/// Length of the 101 without choices.
+const PLAIN: usize = ACCEPT_END + 4;
 
 impl<'a> Accepted<'a> {
     #[inline]
@@ -145,13 +148,14 @@ impl<'a> Accepted<'a> {
         } else {
             self.choices().map(|(name, value)| name.len() + value.len() + 4).sum()
         };
-        let space = out.space(PLAIN.len() + choices)?;
-        // The template is as long as the space without choices, and its last line end comes behind the choices.
-        if let Some(plain) = space.first_chunk_mut() {
-            *plain = *PLAIN;
-            plain[ACCEPT_END - ACCEPT_LEN..ACCEPT_END].copy_from_slice(&self.accept);
+        let space = out.space(PLAIN + choices)?;
+        // In pieces of known lengths, which need no call to copy. The last line end comes behind the choices.
+        if let Some(plain) = space.first_chunk_mut::<PLAIN>() {
+            plain[..BEFORE.len()].copy_from_slice(BEFORE);
+            plain[BEFORE.len()..ACCEPT_END].copy_from_slice(&self.accept);
+            plain[ACCEPT_END..].copy_from_slice(b"\r\n\r\n");
             if choices > 0 {
-                self.write_choices(&mut space[PLAIN.len() - 2..]);
+                self.write_choices(&mut space[PLAIN - 2..]);
             }
         }
         Ok(())

@@ -27,9 +27,14 @@ impl<'h> Lines<'h> {
     }
 
     /// Whether no line was dropped and all of them pass. True where there are none.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn all(&self, pass: impl Fn(&[u8]) -> bool) -> bool {
-        self.count == 0 || self.count <= MAX_LINES && self.iter().all(pass)
+        match self.count {
+            0 => true,
+            // What nearly all requests have.
+            1 => pass(self.lines[0]),
+            count => self.lines.get(..count).is_some_and(|lines| lines.iter().all(|line| pass(line))),
+        }
     }
 
     #[inline]

@@ -90,7 +90,8 @@ impl<'h> Upgrade<'h> {
     {
         let mut fields = Fields::default();
         for (name, value) in headers {
-            fields.take(name.as_ref(), || value);
+            let name = name.as_ref();
+            fields.take(name.len(), || name, || value);
         }
         fields.check(config, method.as_ref(), version)
     }
@@ -99,8 +100,8 @@ impl<'h> Upgrade<'h> {
     #[inline]
     pub fn check_head(config: &UpgradeConfig, head: &'h RequestHead<'_>) -> Result<Self, Rejection> {
         let mut fields = Fields::default();
-        for (name, value) in head.headers().lazy() {
-            fields.take(name, value);
+        for line in head.headers().lazy() {
+            fields.take(line.name_len(), || line.name(), || line.value());
         }
         fields.check(config, head.method_bytes(), head.version())
     }
@@ -180,25 +181,25 @@ impl<'h> Once<'h> {
 impl<'h> Fields<'h> {
     /// Sorts one header line in. The length of the name decides first: nearly all other lines end there.
     #[inline(always)]
-    fn take(&mut self, name: &[u8], value: impl FnOnce() -> &'h [u8]) {
-        match name.len() {
-            4 if is(name, b"host") => self.host.take(value()),
-            6 if is(name, b"origin") => self.origin.take(value()),
-            7 if is(name, b"upgrade") => self.upgrade |= names(value(), b"websocket"),
-            10 if is(name, b"connection") => self.connection |= names(value(), b"upgrade"),
-            14 if is(name, b"content-length") => self.body |= trim(value()) != b"0",
-            17 if is(name, b"sec-websocket-key") => self.key.take(value()),
-            17 if is(name, b"transfer-encoding") => self.body = true,
-            21 if is(name, b"sec-websocket-version") => self.version.take(value()),
-            22 if is(name, b"sec-websocket-protocol") => self.protocols.push(value()),
-            24 if is(name, b"sec-websocket-extensions") => self.extensions.push(value()),
+    fn take<'n>(&mut self, name_len: usize, name: impl Fn() -> &'n [u8], value: impl Fn() -> &'h [u8]) {
+        match name_len {
+            4 if is(name(), b"host") => self.host.take(value()),
+            6 if is(name(), b"origin") => self.origin.take(value()),
+            7 if is(name(), b"upgrade") => self.upgrade |= names(value(), b"websocket"),
+            10 if is(name(), b"connection") => self.connection |= names(value(), b"upgrade"),
+            14 if is(name(), b"content-length") => self.body |= trim(value()) != b"0",
+            17 if is(name(), b"sec-websocket-key") => self.key.take(value()),
+            17 if is(name(), b"transfer-encoding") => self.body = true,
+            21 if is(name(), b"sec-websocket-version") => self.version.take(value()),
+            22 if is(name(), b"sec-websocket-protocol") => self.protocols.push(value()),
+            24 if is(name(), b"sec-websocket-extensions") => self.extensions.push(value()),
             _ => {}
         }
     }
 
     /// All rules in one place, in the order in which they are reported.
     #[inline(always)]
-    fn check(self, config: &UpgradeConfig, method: &[u8], version: Version) -> Result<Upgrade<'h>, Rejection> {
+    fn check(&self, config: &UpgradeConfig, method: &[u8], version: Version) -> Result<Upgrade<'h>, Rejection> {
         // "The method of the request MUST be GET" (4.1, item 2).
         if method != b"GET" {
             return Err(Rejection::Method);
