@@ -5,7 +5,7 @@ use tautline::http::FieldError;
 use tautline::http::origin::OriginPolicy;
 use tautline::http::upgrade::{Answer, AnswerError, Rejection, Upgrade, UpgradeConfig};
 use tautline::http::url::Scheme;
-use tautline::http::{HeadLimits, RequestReader, Version};
+use tautline::http::{HeadLimits, RequestReader, ResponseError, Version};
 use tautline::output::LAST_ANSWER;
 use tautline::{Input, Output};
 
@@ -273,10 +273,8 @@ fn h13_what_follows_the_head_in_the_same_read_is_left_at_every_cut() {
         let mut upgraded = false;
         for piece in [&mut first, &mut second] {
             let mut input = Input::new(piece);
-            if !upgraded {
-                if let Some(head) = reader.read(&HeadLimits::default(), &mut input).unwrap() {
-                    upgraded = Upgrade::check_head(&UpgradeConfig::default(), &head).is_ok();
-                }
+            if !upgraded && let Some(head) = reader.read(&HeadLimits::default(), &mut input).unwrap() {
+                upgraded = Upgrade::check_head(&UpgradeConfig::default(), &head).is_ok();
             }
             left.extend_from_slice(input.rest());
         }
@@ -379,7 +377,7 @@ fn h25_a_header_with_cr_lf_or_nul_is_an_error_and_writes_nothing() {
         let answer = Answer { headers: &headers, ..Answer::default() };
         assert_eq!(accepted(&lines, answer), Err(AnswerError::Field(error)), "{header:?}");
         let mut out = Output::new();
-        assert_eq!(Rejection::Version.write_with(&headers, &mut out), Err(AnswerError::Field(error)));
+        assert_eq!(Rejection::Version.write_with(&headers, &mut out), Err(ResponseError::Field(error)));
         assert!(out.is_empty());
     }
     let headers = [("Set-Cookie", "a=b; Secure"), ("X-Empty", "")];

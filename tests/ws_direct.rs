@@ -27,16 +27,16 @@ fn read(role: Role, wire: &[u8], pieces: &[usize], reader: Reader) -> (Vec<Seen>
         let mut left = &wire[at..at + piece];
         at += piece;
         arrived += piece;
-        if reader == Reader::Direct {
-            if let Some(spare) = connection.spare() {
-                assert!(spare.len() <= arrived, "{} bytes reserved on {arrived}", spare.len());
-                let n = left.len().min(spare.len());
-                spare[..n].copy_from_slice(&left[..n]);
-                left = &left[n..];
-                direct += 1;
-                if let Err(error) = connection.filled(n, &mut out, NOW) {
-                    seen.push(Seen::Error(error));
-                }
+        if reader == Reader::Direct
+            && let Some(spare) = connection.spare()
+        {
+            assert!(spare.len() <= arrived, "{} bytes reserved on {arrived}", spare.len());
+            let n = left.len().min(spare.len());
+            spare[..n].copy_from_slice(&left[..n]);
+            left = &left[n..];
+            direct += 1;
+            if let Err(error) = connection.filled(n, &mut out, NOW) {
+                seen.push(Seen::Error(error));
             }
         }
         let mut rest = left.to_vec();

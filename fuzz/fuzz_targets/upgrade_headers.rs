@@ -61,8 +61,7 @@ fn answer(outcome: Result<Upgrade<'_>, tautline::http::upgrade::Rejection>) {
 fn client(pieces: &[&[u8]]) -> (bool, Option<u16>, Vec<u8>, bool) {
     let config = HandshakeConfig { protocols: vec!["chat".into()], ..HandshakeConfig::default() };
     let url = Url::parse("ws://example.com/").unwrap();
-    let mut handshake =
-        ClientHandshake::new(&url, Arc::new(config), *b"the sample nonce", Instant::ORIGIN).unwrap();
+    let mut handshake = ClientHandshake::new(&url, Arc::new(config), *b"the sample nonce", Instant::ORIGIN).unwrap();
     let mut out = Output::new();
     let (mut opened, mut refused, mut body, mut failed) = (false, None, Vec::new(), false);
     for piece in pieces {

@@ -186,11 +186,11 @@ impl RequestReader {
         if self.lines.is_fresh() {
             // Filled where it will be returned: moving half a kilobyte costs more than checking it.
             let mut head = RequestHead { bytes: &[], parts: RequestParts::empty() };
-            if let Ok(Some(end)) = parse_request(capped(input.rest(), limits), limits, &mut head.parts) {
-                if usize::from(head.parts.line_len) <= limits.request_line {
-                    head.bytes = input.take(end);
-                    return Ok(Some(head));
-                }
+            if let Ok(Some(end)) = parse_request(capped(input.rest(), limits), limits, &mut head.parts)
+                && usize::from(head.parts.line_len) <= limits.request_line
+            {
+                head.bytes = input.take(end);
+                return Ok(Some(head));
             }
         }
         self.read_slowly(limits, input)

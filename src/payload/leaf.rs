@@ -606,18 +606,18 @@ mod tests {
         fn an_assembled_text_comes_out_exactly_where_std_finds_utf8(
             bytes in text_or_junk(),
             key: [u8; 4],
-            mut cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..5),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..5),
         ) {
             let mut masked = bytes.clone();
             mask::apply(&mut masked, Key::new(key));
-            let mut cuts: Vec<usize> = cuts.iter_mut().map(|cut| cut.index(bytes.len() + 1)).collect();
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
             cuts.sort_unstable();
             cuts.push(bytes.len());
             let mut text = Assembly::text(b"left over".to_vec());
             let mut from = 0;
             let mut outcome = Ok(());
             for cut in cuts {
-                outcome = outcome.and_then(|()| text.push(&mut masked[from..cut], Key::new(key).after(from)));
+                outcome = outcome.and_then(|()| text.push(&masked[from..cut], Key::new(key).after(from)));
                 from = cut;
             }
             let text = outcome.and_then(|()| text.finish());

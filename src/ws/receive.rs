@@ -13,7 +13,6 @@ use crate::input::Input;
 use crate::output::Output;
 use crate::payload::{self, Assembly, Key, Unchecked, Utf8};
 use crate::time::Instant;
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// What is half-received: a header, a frame, a message, or a control frame inside a message.
@@ -183,13 +182,13 @@ impl Connection {
     /// Takes headers and pieces until there is something to report or the input is used up.
     fn find(&mut self, input: &mut Input<'_>, now: Instant) -> Result<Found, Error> {
         loop {
-            if let Some(open) = self.open.as_mut() {
-                if open.frame.is_some() {
-                    match open.go_on(input)? {
-                        Some(found) => return Ok(found),
-                        None if input.is_empty() => return Ok(Found::Nothing),
-                        None => continue,
-                    }
+            if let Some(open) = self.open.as_mut()
+                && open.frame.is_some()
+            {
+                match open.go_on(input)? {
+                    Some(found) => return Ok(found),
+                    None if input.is_empty() => return Ok(Found::Nothing),
+                    None => continue,
                 }
             }
             let Some(header) = self.header(input)? else { return Ok(Found::Nothing) };
@@ -376,7 +375,7 @@ impl Open {
     }
 
     /// Gives the buffers back to the thread's pool.
-    fn give_back(self: Box<Self>, input: &mut Input<'_>) {
+    fn give_back(self, input: &mut Input<'_>) {
         input.give_buffer(self.control);
         match self.message.map(|message| message.body) {
             Some(Body::Text(text)) => input.give_buffer(text.into_buffer()),

@@ -190,16 +190,17 @@ impl Connection {
         if payload.len() > INLINE {
             return self.send_whole(opcode, payload, out);
         }
-        if self.sending == Sending::Message && !self.masks() {
-            if let Some(frame) = out.window::<{ 2 + INLINE }>() {
-                let (head, room) = frame.split_at_mut(2);
-                head.copy_from_slice(&[FIN | opcode as u8, payload.len() as u8]);
-                if let Some(room) = room.first_chunk_mut() {
-                    copy_inline(payload, room);
-                }
-                out.commit(2 + payload.len());
-                return Ok(());
+        if self.sending == Sending::Message
+            && !self.masks()
+            && let Some(frame) = out.window::<{ 2 + INLINE }>()
+        {
+            let (head, room) = frame.split_at_mut(2);
+            head.copy_from_slice(&[FIN | opcode as u8, payload.len() as u8]);
+            if let Some(room) = room.first_chunk_mut() {
+                copy_inline(payload, room);
             }
+            out.commit(2 + payload.len());
+            return Ok(());
         }
         self.send_whole(opcode, payload, out)
     }

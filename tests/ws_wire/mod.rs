@@ -220,10 +220,11 @@ pub fn parse_output(bytes: &[u8], from: Role) -> Result<(Vec<Frame>, usize), Str
             }
             _ => return Err(format!("opcode {opcode}")),
         }
-        if opcode < 8 && fin {
-            if let Some((TEXT, message)) = open.take() {
-                std::str::from_utf8(&message).map_err(|e| format!("text that is not UTF-8: {e}"))?;
-            }
+        if opcode < 8
+            && fin
+            && let Some((TEXT, message)) = open.take()
+        {
+            std::str::from_utf8(&message).map_err(|e| format!("text that is not UTF-8: {e}"))?;
         }
         frames.push(Frame { first, payload });
     }
@@ -517,13 +518,11 @@ impl Reading {
             if !whole {
                 return Ok(());
             }
-            if fin {
-                if let Some((kind, message, _)) = open.take() {
-                    self.events.push(match kind {
-                        TEXT => Told::Text(String::from_utf8(message).map_err(|_| 1007u16)?),
-                        _ => Told::Binary(message),
-                    });
-                }
+            if fin && let Some((kind, message, _)) = open.take() {
+                self.events.push(match kind {
+                    TEXT => Told::Text(String::from_utf8(message).map_err(|_| 1007u16)?),
+                    _ => Told::Binary(message),
+                });
             }
         }
     }

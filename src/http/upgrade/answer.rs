@@ -52,7 +52,7 @@ impl Answer<'_> {
                 return Err(AnswerError::ExtensionNotOffered);
             }
         }
-        check_headers(self.headers)
+        Ok(check_headers(self.headers)?)
     }
 }
 
@@ -178,10 +178,10 @@ impl<'a> Accepted<'a> {
 }
 
 /// Whether header lines are well-formed (RFC 9110 section 5.5) and the application's to set.
-pub(super) fn check_headers(headers: &[(&str, &str)]) -> Result<(), AnswerError> {
+pub(super) fn check_headers(headers: &[(&str, &str)]) -> Result<(), FieldError> {
     field::check(headers, &FRAMING_FIELDS)?;
     if headers.iter().any(|(name, _)| is_handshake_field(name)) {
-        return Err(FieldError::Reserved.into());
+        return Err(FieldError::Reserved);
     }
     Ok(())
 }

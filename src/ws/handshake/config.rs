@@ -80,10 +80,10 @@ impl HandshakeConfig {
                 return Err(HandshakeConfigError::ProtocolRepeated);
             }
         }
-        if let Some(extensions) = &self.extensions {
-            if !is_extension_list(extensions.as_bytes()) || self.offered_extensions().next().is_none() {
-                return Err(HandshakeConfigError::Extensions);
-            }
+        if let Some(extensions) = &self.extensions
+            && (!is_extension_list(extensions.as_bytes()) || self.offered_extensions().next().is_none())
+        {
+            return Err(HandshakeConfigError::Extensions);
         }
         if self.timeout.is_zero() {
             return Err(HandshakeConfigError::Timeout);

@@ -108,11 +108,11 @@ impl ClientHandshake {
     /// # Errors
     /// [`Full`]: nothing was written, and it may be tried again.
     pub fn start(&mut self, out: &mut Output) -> Result<(), Full> {
-        if let Some(request) = self.request.take() {
-            if let Err(full) = out.push(&request) {
-                self.request = Some(request);
-                return Err(full);
-            }
+        if let Some(request) = self.request.take()
+            && let Err(full) = out.push(&request)
+        {
+            self.request = Some(request);
+            return Err(full);
         }
         Ok(())
     }
