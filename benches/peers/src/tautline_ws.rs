@@ -14,10 +14,9 @@ use crate::send::{Role, Sender as Send};
 const NAME: &str = "tautline";
 
 fn config() -> Arc<Config> {
-    let mut config = Config::default();
     // The largest cell is a message of exactly the default limit.
-    config.limits = Limits { message: 2 << 20, frame: 2 << 20, ..Limits::DEFAULT };
-    Arc::new(config.check().expect("the limits agree"))
+    let limits = Limits { message: 2 << 20, frame: 2 << 20, ..Limits::DEFAULT };
+    Arc::new(Config { limits, ..Config::DEFAULT }.check().expect("the limits agree"))
 }
 
 pub struct Receiver<'w> {
