@@ -84,7 +84,7 @@
 
 // Named, so that each use of more than `core` shows.
 extern crate alloc;
-#[cfg(feature = "std")]
+#[cfg(any(feature = "std", test))]
 extern crate std;
 
 pub mod backoff;
