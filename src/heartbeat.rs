@@ -96,17 +96,27 @@ impl Heartbeat {
         if now < self.due {
             return Beat::Quiet;
         }
-        match self.probed {
-            Some(probed) if heard < probed => return Beat::Dead,
-            _ => self.probed = None,
+        // Deadlines move on by this much at least, so that a caller cannot spin on a deadline of zero.
+        const LEAST: Duration = Duration::from_millis(1);
+        if let Some(probed) = self.probed {
+            if heard < probed {
+                let dead = probed + config.deadline.max(LEAST);
+                if now >= dead {
+                    return Beat::Dead;
+                }
+                self.due = dead;
+                return Beat::Quiet;
+            }
+            self.probed = None;
         }
-        let next = heard + config.jittered(random);
+        let next = heard + config.jittered(random).max(LEAST);
         if now < next {
             self.due = next;
             return Beat::Quiet;
         }
         self.probed = Some(now);
-        self.due = now + config.deadline;
+        // Looked at again when the next probe would be due, if that is earlier: an answer may have come long before.
+        self.due = now + config.deadline.min(config.interval).max(LEAST);
         Beat::Probe
     }
 }
@@ -149,6 +159,31 @@ mod tests {
         assert_eq!(line.answered(), None);
         assert_eq!(line.beat(&CONFIG, at(26), at(35), 0), Beat::Quiet);
         assert_eq!(line.due(), at(51));
+    }
+
+    #[test]
+    fn a_deadline_longer_than_the_interval_does_not_delay_the_next_probe() {
+        let config = HeartbeatConfig { interval: Duration::from_secs(5), deadline: Duration::from_secs(60), ..CONFIG };
+        let mut line = Heartbeat::new(&config, at(0), 0);
+        assert_eq!(line.beat(&config, at(0), at(5), 0), Beat::Probe);
+        assert_eq!(line.beat(&config, at(6), at(10), 0), Beat::Quiet);
+        assert_eq!(line.due(), at(11));
+        assert_eq!(line.beat(&config, at(6), at(11), 0), Beat::Probe);
+        // Unanswered, it is looked at again and given its sixty seconds.
+        assert_eq!(line.beat(&config, at(6), line.due(), 0), Beat::Quiet);
+        assert_eq!(line.due(), at(71));
+        assert_eq!(line.beat(&config, at(6), at(71), 0), Beat::Dead);
+    }
+
+    #[test]
+    fn zero_durations_make_no_spin() {
+        let config = HeartbeatConfig { interval: Duration::ZERO, deadline: Duration::ZERO, jitter_percent: 0 };
+        let mut line = Heartbeat::new(&config, at(0), 0);
+        for _ in 0..10 {
+            let now = line.due();
+            line.beat(&config, now, now, 0);
+            assert!(line.due() > now);
+        }
     }
 
     #[test]

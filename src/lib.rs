@@ -40,9 +40,7 @@
 //! # let _ = deadline;
 //! let n = socket.read(&mut buffer)?;
 //! let now = clock.now();
-//! // 2. Let it do what is due; early is harmless. At the end of the file call `handle_eof` instead.
-//! ws.handle_timeout(now, &mut out);
-//! // 3. Feed what was read, and ask until there is nothing more.
+//! // 2. Feed what was read, and ask until there is nothing more.
 //! let mut input = Input::with_buffers(&mut buffer[..n], &mut buffers);
 //! let outcome = loop {
 //!     match ws.next_event(&mut input, &mut out, now) {
@@ -54,7 +52,10 @@
 //!         Err(cause) => break Err(cause.into()), // the Close frame that says so is already in `out`
 //!     }
 //! };
-//! // 4. Write first, whatever the outcome. What the socket does not take stays in `out`.
+//! // 3. Let it do what is due; early is harmless. Behind what was read: a pong among it is life. Where `n` was zero, the end of
+//! //    the file, call `handle_eof`; both report through `next_event`, on the next turn or with an empty input now.
+//! if n == 0 { ws.handle_eof(now) } else { ws.handle_timeout(now, &mut out) }
+//! // 4. Write, whatever the outcome. What the socket does not take stays in `out`.
 //! out.write_to(&mut socket)?;
 //! // 5. Close the socket once `is_ended` says so and everything is written.
 //! # assert_eq!(socket.1, b"\x81\x02hi");

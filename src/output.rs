@@ -62,24 +62,34 @@ struct Shared {
     bytes: Bytes,
 }
 
-/// The output is full: the limit that stood in the way.
+/// The output is full: what stood in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full {
     /// The output's limit in bytes.
     pub limit: usize,
+    /// What was to be appended, its header included.
+    pub needed: usize,
+}
+
+impl Full {
+    /// Whether it would not even fit into an empty output, so that waiting for the socket is of no use.
+    pub const fn never_fits(&self) -> bool {
+        self.needed > self.limit
+    }
 }
 
 impl fmt::Display for Full {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "output full: limit of {} unsent bytes", self.limit)
+        write!(f, "output full: {} more bytes, limit of {} unsent bytes", self.needed, self.limit)
     }
 }
 
 impl core::error::Error for Full {}
 
 impl Output {
-    /// The default limit: 1 MiB of unsent bytes per connection.
-    pub const LIMIT: usize = 1 << 20;
+    /// The default limit: 1 MiB of unsent bytes per connection, and the head of a message or response of that size, so that whatever
+    /// the default limits let in can be sent back.
+    pub const LIMIT: usize = (1 << 20) + (8 << 10);
 
     /// An empty output with the default [`LIMIT`](Self::LIMIT). Allocates nothing yet.
     pub fn new() -> Self {
@@ -185,7 +195,7 @@ impl Output {
             return Ok(());
         }
         if head.len() + payload.len() > self.room() {
-            return Err(Full { limit: self.limit });
+            return Err(self.full(head.len() + payload.len()));
         }
         self.push(head)?;
         self.refer(payload.clone());
@@ -197,6 +207,8 @@ impl Output {
     pub(crate) fn push_pong(&mut self, frame: &[u8]) {
         debug_assert!(frame.len() <= CONTROL_FRAME);
         if !self.blocked && self.push(frame).is_ok() {
+            // One that waits in front of this one lies within the limit now, and keeps its place before it.
+            self.pong = None;
             return;
         }
         let frame = Bytes::copy_from_slice(frame);
@@ -335,6 +347,11 @@ impl Output {
         Ok(())
     }
 
+    /// The refusal of an item of `needed` bytes.
+    pub(crate) fn full(&self, needed: usize) -> Full {
+        Full { limit: self.limit, needed }
+    }
+
     /// Queues `payload` by reference, at the present end.
     fn refer(&mut self, payload: Bytes) {
         self.shared_len += payload.len();
@@ -348,7 +365,7 @@ impl Output {
     #[cold]
     fn grow(&mut self, n: usize) -> Result<(), Full> {
         if n > self.room() {
-            return Err(Full { limit: self.limit });
+            return Err(self.full(n));
         }
         if self.end + n > self.bytes.capacity() && self.start > self.end - self.start {
             // More than half of the buffer was sent: moving the lesser half pays for itself.

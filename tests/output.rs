@@ -92,7 +92,7 @@ proptest! {
                 Call::Push(n) => {
                     let bytes = fresh(&mut count, n);
                     let fits = model.len() + n <= limit;
-                    prop_assert_eq!(out.push(&bytes), if fits { Ok(()) } else { Err(Full { limit }) });
+                    prop_assert_eq!(out.push(&bytes), if fits { Ok(()) } else { Err(Full { limit, needed: n }) });
                     if fits {
                         model.extend(bytes);
                     }
@@ -109,7 +109,7 @@ proptest! {
                     let bytes = fresh(&mut count, head + n);
                     let fits = model.len() + head + n <= limit;
                     let outcome = out.push_shared(&bytes[..head], &Bytes::copy_from_slice(&bytes[head..]));
-                    prop_assert_eq!(outcome, if fits { Ok(()) } else { Err(Full { limit }) });
+                    prop_assert_eq!(outcome, if fits { Ok(()) } else { Err(Full { limit, needed: head + n }) });
                     if fits {
                         model.extend(bytes);
                     }
@@ -291,4 +291,31 @@ fn a_limit_without_bound_is_a_limit() {
         out.advance(9000);
     }
     assert_eq!(out.len(), 50 * (700 + 4 + BY_REFERENCE) - 50 * 9000);
+}
+
+#[test]
+fn what_the_default_limits_let_in_can_be_sent_back() {
+    use tautline::http::{BodyReader, Response, Server, ServerConfig};
+    use tautline::{Input, ws};
+    let now = tautline::Instant::ORIGIN;
+    let largest = "x".repeat(ws::Limits::DEFAULT.message as usize);
+    for connect in [ws::Connection::server, ws::Connection::client] {
+        let mut ws = connect(std::sync::Arc::new(ws::Config::DEFAULT), [1; 16], now);
+        assert_eq!(ws.send_text(&largest, &mut Output::new()), Ok(()));
+        assert_eq!(ws.send_shared_binary(Bytes::from(largest.clone()), &mut Output::new()), Ok(()));
+        assert_eq!(ws.send_prepared(&ws::Prepared::text(&largest), &mut Output::new()), Ok(()));
+    }
+    let mut http = Server::new(std::sync::Arc::new(ServerConfig::default()), now);
+    let mut request = *b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut out = Output::new();
+    assert!(http.next_event(&mut Input::new(&mut request), &mut out, now).unwrap().is_some());
+    assert_eq!(http.respond(&Response::new(200), &vec![0; BodyReader::LIMIT as usize], &mut out), Ok(()));
+}
+
+#[test]
+fn an_item_that_never_fits_is_told_from_one_that_does_not_fit_now() {
+    let mut out = Output::with_limit(100);
+    out.push(&[0; 60]).unwrap();
+    assert!(!out.push(&[0; 60]).unwrap_err().never_fits());
+    assert!(out.push(&[0; 101]).unwrap_err().never_fits());
 }

@@ -694,3 +694,25 @@ fn a_peer_that_drains_our_backlog_is_alive_though_its_pong_is_late() {
         assert_eq!(ws.poll_timeout(), Some(sent + secs(9) + secs(25)));
     }
 }
+
+#[test]
+fn k2_the_burst_holds_at_any_rate() {
+    let rate = changed(QUIET, |config| (config.limits.control_rate, config.limits.control_burst) = (u32::MAX, 10));
+    let mut ws = Role::Server.connect(rate);
+    let mut out = Output::new();
+    let seen = feed(&mut ws, &Role::Server.frame(FIN | PING, b"").repeat(100), &mut out, NOW);
+    assert_eq!(seen.iter().filter(|seen| matches!(seen, Seen::Ping(_))).count(), 10);
+    assert!(seen.contains(&Seen::Error(Error::TooManyControls)));
+}
+
+#[test]
+fn k4_a_pong_that_was_read_after_a_stall_is_life_where_it_is_fed_first() {
+    for role in Role::BOTH {
+        let (mut ws, payload, sent) = pinged(role);
+        let (mut out, late) = (Output::new(), sent + secs(60));
+        let seen = feed(&mut ws, &role.frame(FIN | PONG, &payload), &mut out, late);
+        assert_eq!(seen, [Seen::Pong(payload, Some(secs(60)))]);
+        ws.handle_timeout(late, &mut out);
+        assert!(ws.is_open() && out.is_empty());
+    }
+}

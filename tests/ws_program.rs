@@ -374,7 +374,10 @@ impl Run {
         let full = self.out.room() < self.role.peer().frame(FIN | PING, b"ping").len();
         if let (true, true, Some(heartbeat)) = (was_open && new.is_empty(), full, self.config.heartbeat) {
             // A ping that found no room counts as sent: the peer takes nothing, and its silence will tell.
-            if self.ws.poll_timeout() == Some(self.now + heartbeat.deadline) {
+            let probe_due = self.now + heartbeat.deadline;
+            let idle_due = self.config.idle.map_or(probe_due, |idle| self.message_at + idle);
+            // An idle deadline may come first and hide it.
+            if self.ws.poll_timeout().is_some_and(|due| due == probe_due || due == idle_due) {
                 self.probed = Some(self.now);
             }
         }

@@ -133,7 +133,7 @@ impl<'a> Response<'a> {
     pub(crate) fn push_shared(&self, own: &[(&str, &str)], body: &Bytes, out: &mut Output) -> Result<(), Full> {
         let head = self.head_len(own);
         if head + body.len() > out.room() {
-            return Err(Full { limit: out.limit() });
+            return Err(out.full(head + body.len()));
         }
         self.put_head(own, &mut Fill::new(out.space(head)?));
         out.push_shared(&[], body)
@@ -320,8 +320,9 @@ pub fn push_chunk_shared(data: &Bytes, out: &mut Output) -> Result<(), Full> {
         return Ok(());
     }
     let size = ChunkSize::new(data.len());
-    if size.as_bytes().len() + data.len() + 2 > out.room() {
-        return Err(Full { limit: out.limit() });
+    let needed = size.as_bytes().len() + data.len() + 2;
+    if needed > out.room() {
+        return Err(out.full(needed));
     }
     out.push_shared(size.as_bytes(), data)?;
     out.push(b"\r\n")

@@ -89,7 +89,8 @@ pub struct Closed<'i> {
     /// The code of the peer's Close frame, [`NO_CODE`] where it had none, [`ABNORMAL`] where none came; after an
     /// [`Error`] that error's [code](Error::close_code).
     pub code: u16,
-    /// The reason in the peer's Close frame.
+    /// The reason in the peer's Close frame. Empty with [`Replies::Manual`](super::Replies::Manual), where
+    /// [`Event::CloseReceived`](super::Event::CloseReceived) has told it.
     pub reason: &'i str,
     /// How it came about.
     pub ending: Ending,

@@ -5,7 +5,7 @@ use core::fmt;
 use core::time::Duration;
 
 /// How a connection behaves. Build one from the default (`Config { idle, ..Config::DEFAULT }`), [`check`](Self::check) it, share it. One
-/// that was not checked is no danger: at worst it forbids everything.
+/// that was not checked is no danger: at worst it forbids everything, or ends every connection at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// What the peer may send.

@@ -36,7 +36,8 @@ pub type Seed = [u8; 16];
 /// - `send_*`, [`ping`](Self::ping), [`close`](Self::close) and the like write frames, at any time; after a Close frame they write
 ///   nothing and say so.
 /// - [`poll_timeout`](Self::poll_timeout) names the next deadline: ask again after any call that took `now`. It may be early, never late.
-///   [`handle_timeout`](Self::handle_timeout) does what is due; called early it does nothing.
+///   [`handle_timeout`](Self::handle_timeout) does what is due; called early it does nothing. Feed what was read first: a pong
+///   among it is life.
 /// - [`handle_eof`](Self::handle_eof) says that nothing more will be read.
 /// - [`Event::Closed`] comes exactly once, always from `next_event`: after an error, a deadline or an end of file call that once
 ///   more (an empty `Input` will do).
@@ -285,7 +286,8 @@ impl Connection {
     /// Counts one control frame of the peer's.
     pub(super) fn count_control(&mut self, now: Instant) -> Result<(), Error> {
         let limits = &self.config.limits;
-        let each = 1_000_000_000 / u64::from(limits.control_rate.max(1));
+        // At least a nanosecond each, or a rate beyond 10^9 would switch the burst off.
+        let each = (1_000_000_000 / u64::from(limits.control_rate.max(1))).max(1);
         let used_up = self.controls.max(now) + core::time::Duration::from_nanos(each);
         let most = core::time::Duration::from_nanos(each.saturating_mul(u64::from(limits.control_burst)));
         if used_up.saturating_duration_since(now) > most {

@@ -110,7 +110,7 @@ pub enum SendError {
     LongControl,
     /// A close reason of more than 123 bytes, or one without a code.
     CloseReason,
-    /// The output is full; send again when it has drained.
+    /// The output is full: send again when it has drained, unless the message [never fits](Full::never_fits).
     Full(Full),
 }
 
