@@ -44,6 +44,9 @@ fn main() -> io::Result<()> {
     }
 }
 
+/// With so much to write, write before going on.
+const FLUSH: usize = 64 << 10;
+
 /// What a connection speaks at present.
 enum Line {
     Http(Server, Option<Ticking>),
@@ -66,14 +69,21 @@ fn serve(mut socket: TcpStream, clock: Clock) -> io::Result<()> {
     loop {
         let read = wait(&mut socket, &mut buffer, line.poll_timeout(), clock.now())?;
         let now = clock.now();
+        let mut input = Input::with_buffers(&mut buffer[..read.unwrap_or(0)], &mut buffers);
+        while line.step(&mut input, &mut out, now) {
+            // Many requests or messages in one read: their answers leave before they fill the output.
+            if out.len() >= FLUSH {
+                out.write_to(&mut socket)?;
+            }
+        }
+        // Behind what was read: a pong among it is life.
         match read {
             Some(0) => line.handle_eof(now),
             _ => line.handle_timeout(now, &mut out),
         }
-        {
-            let mut input = Input::with_buffers(&mut buffer[..read.unwrap_or(0)], &mut buffers);
-            while line.step(&mut input, &mut out, now) {}
-        }
+        // Whatever ended just now is reported without input.
+        while line.step(&mut Input::new(&mut []), &mut out, now) {}
+        drop(input);
         out.write_to(&mut socket)?;
         if let Line::Over = line {
             return linger(&mut socket, &mut buffer);
@@ -115,7 +125,9 @@ impl Line {
     fn poll_timeout(&self) -> Option<Instant> {
         match self {
             Line::Http(http, None) => http.poll_timeout(),
-            Line::Http(_, Some(ticking)) => Some(ticking.stream.poll_timeout().min(ticking.next)),
+            Line::Http(http, Some(ticking)) => {
+                http.poll_timeout().into_iter().chain([ticking.stream.poll_timeout(), ticking.next]).min()
+            }
             Line::Echo(echo) => echo.poll_timeout(),
             Line::Over => None,
         }
@@ -133,6 +145,7 @@ impl Line {
         match self {
             Line::Http(http, None) => http.handle_timeout(now, out),
             Line::Http(http, Some(Ticking { stream, second, next })) => {
+                http.handle_timeout(now, out);
                 stream.handle_timeout(http, now, out);
                 if now >= *next {
                     *second += 1;
@@ -167,13 +180,16 @@ impl Line {
                 let sent = match echo.next_event(input, out, now) {
                     Ok(Some(ws::Event::Text(text))) => echo.send_text(text, out),
                     Ok(Some(ws::Event::Binary(bytes))) => echo.send_binary(bytes, out),
-                    Ok(Some(ws::Event::Closed(_))) => Err(ws::SendError::Closed),
+                    Ok(Some(ws::Event::Closed(_))) => {
+                        *self = Line::Over;
+                        return true;
+                    }
                     Ok(None) => return false,
                     Ok(Some(_)) | Err(_) => Ok(()),
                 };
-                // Closed, or more replies to one read than fit: there this example gives up, where a server would write first.
                 if sent.is_err() {
-                    *self = Line::Over;
+                    // It does not fit even now that the rest was written. A second Close frame would be refused, too.
+                    _ = echo.close(Some(ws::CloseCode::TOO_BIG), "too big to be echoed", now, out);
                 }
             }
             Line::Over => return false,

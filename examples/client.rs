@@ -5,11 +5,12 @@
 //! cargo run --example client http://127.0.0.1:8080/clock [Name:value ...]     prints events until the server says 204
 //! ```
 //!
-//! Further arguments are header fields of the request. `wss` and `https` need TLS, which is not this example's matter.
+//! Further arguments are header fields of the request (`Sec-WebSocket-Protocol:` offers subprotocols). `wss` and `https` need TLS, which is not this example's matter.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, ErrorKind, Read};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::time::Duration;
@@ -19,12 +20,25 @@ use tautline::http::url::Url;
 use tautline::sse::{EventSource, EventSourceConfig, EventSourceEvent};
 use tautline::time::Clock;
 use tautline::ws::{self, ClientHandshake, CloseCode, Connection, HandshakeConfig, HandshakeEvent};
-use tautline::{Buffers, Input, Output};
+use tautline::{Buffers, Input, Instant, Output};
+
+/// With so much to write, write before taking more lines.
+const FLUSH: usize = 64 << 10;
 
 /// How soon a typed line is noticed while the socket is silent: one thread waits for both in turn.
 const TICK: Duration = Duration::from_millis(50);
 
-fn main() -> Result<(), Box<dyn error::Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn error::Error>> {
     let mut arguments = env::args().skip(1);
     let url = Url::parse(&arguments.next().ok_or("usage: client URL [Name:value ...]")?)?;
     let headers: Option<Vec<_>> = arguments
@@ -41,13 +55,18 @@ fn web_socket(url: &Url, headers: Vec<(String, String)>) -> Result<(), Box<dyn e
     let (clock, typed) = (Clock::new(), typed_lines());
     let mut socket = connect(url)?;
     let (mut buffer, mut buffers, mut out) = (vec![0; 64 << 10], Buffers::new(), Output::new());
-    let config = Arc::new(HandshakeConfig { headers, ..HandshakeConfig::default() }.check()?);
+    // The one header of the handshake that is the caller's to choose.
+    let (protocols, headers): (Vec<_>, Vec<_>) =
+        headers.into_iter().partition(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-protocol"));
+    let protocols =
+        protocols.iter().flat_map(|(_, names)| names.split(',')).map(|name| name.trim().to_owned()).collect();
+    let config = Arc::new(HandshakeConfig { headers, protocols, ..HandshakeConfig::default() }.check()?);
     let mut handshake = ClientHandshake::new(url, config, seed(), clock.now())?;
     handshake.start(&mut out)?;
     let mut connection: Option<Connection> = None;
     loop {
-        out.write_to(&mut socket)?;
-        let read = read(&mut socket, &mut buffer)?;
+        // A reset ends a connection like anything else.
+        let read = out.write_to(&mut socket).and_then(|()| read_once(&mut socket, &mut buffer)).unwrap_or(Some(0));
         let now = clock.now();
         let mut input = Input::with_buffers(&mut buffer[..read.unwrap_or(0)], &mut buffers);
         if connection.is_none() {
@@ -69,36 +88,53 @@ fn web_socket(url: &Url, headers: Vec<(String, String)>) -> Result<(), Box<dyn e
             }
         }
         let Some(connection) = &mut connection else { continue };
-        connection.handle_timeout(now, &mut out);
-        if read == Some(0) {
-            connection.handle_eof(now);
+        print_events(connection, &mut input, &mut out, now);
+        match read {
+            Some(0) => connection.handle_eof(now),
+            _ => connection.handle_timeout(now, &mut out),
         }
-        loop {
-            match connection.next_event(&mut input, &mut out, now) {
-                Ok(Some(ws::Event::Text(text))) => println!("{text}"),
-                Ok(Some(ws::Event::Binary(bytes))) => println!("{} bytes", bytes.len()),
-                Ok(Some(ws::Event::Pong { round_trip: Some(time), .. })) => eprintln!("round trip {time:?}"),
-                Ok(Some(ws::Event::Closed(closed))) => {
-                    eprintln!("closed: {} {} ({:?})", closed.code, closed.reason, closed.ending);
-                    // Best effort: the server may be gone.
-                    let _ = out.write_to(&mut socket);
-                    return Ok(());
+        print_events(connection, &mut Input::new(&mut []), &mut out, now);
+        drop(input);
+        if connection.is_ended() {
+            // Best effort, as the server may be gone: our half of the close handshake, then its end of the line.
+            if out.write_to(&mut socket).is_ok() && socket.shutdown(Shutdown::Write).is_ok() {
+                for _ in 0..20 {
+                    if matches!(read_once(&mut socket, &mut buffer), Ok(Some(0)) | Err(_)) {
+                        break;
+                    }
                 }
-                Ok(Some(_)) => {}
-                Ok(None) => break,
-                Err(cause) => eprintln!("the server broke a rule: {cause}"),
             }
+            return Ok(());
         }
-        loop {
+        // As many typed lines as fit; the next ones wait until these are written.
+        while out.len() < FLUSH {
             match typed.try_recv() {
-                // A Close frame may have been sent: then `Closed` is on its way, and the line is lost.
-                Ok(line) => _ = connection.send_text(&line, &mut out),
+                Ok(line) => match connection.send_text(&line, &mut out) {
+                    Ok(()) | Err(ws::SendError::Closed) => {}
+                    Err(cause) => eprintln!("a line of {} bytes was not sent: {cause}", line.len()),
+                },
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => {
                     _ = connection.close(Some(CloseCode::NORMAL), "end of input", now, &mut out);
                     break;
                 }
             }
+        }
+    }
+}
+
+fn print_events(connection: &mut Connection, input: &mut Input<'_>, out: &mut Output, now: Instant) {
+    loop {
+        match connection.next_event(input, out, now) {
+            Ok(Some(ws::Event::Text(text))) => println!("{text}"),
+            Ok(Some(ws::Event::Binary(bytes))) => println!("{} bytes", bytes.len()),
+            Ok(Some(ws::Event::Pong { round_trip: Some(time), .. })) => eprintln!("round trip {time:?}"),
+            Ok(Some(ws::Event::Closed(closed))) => {
+                eprintln!("closed: {} {} ({:?})", closed.code, closed.reason, closed.ending);
+            }
+            Ok(Some(_)) => {}
+            Ok(None) => return,
+            Err(cause) => eprintln!("the server broke a rule: {cause}"),
         }
     }
 }
@@ -112,7 +148,7 @@ fn event_stream(url: Url, headers: Vec<(String, String)>) -> Result<(), Box<dyn 
     loop {
         let read = match &mut socket {
             // A reset ends a stream like anything else.
-            Some(socket) => out.write_to(socket).and_then(|()| read(socket, &mut buffer)).unwrap_or(Some(0)),
+            Some(socket) => out.write_to(socket).and_then(|()| read_once(socket, &mut buffer)).unwrap_or(Some(0)),
             None => {
                 let wait = source.poll_timeout().map(|deadline| deadline.saturating_duration_since(clock.now()));
                 thread::sleep(wait.unwrap_or_default());
@@ -159,7 +195,7 @@ fn connect(url: &Url) -> io::Result<TcpStream> {
 
 /// Reads once: `Some(0)` at the end of the stream, `None` where nothing came for a tick. A tick is far shorter than any deadline
 /// of the engine's, so deadlines need no wait of their own here.
-fn read(socket: &mut TcpStream, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+fn read_once(socket: &mut TcpStream, buffer: &mut [u8]) -> io::Result<Option<usize>> {
     match socket.read(buffer) {
         Ok(n) => Ok(Some(n)),
         Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => Ok(None),
