@@ -29,6 +29,35 @@ const FIRST: usize = 1024;
 
 /// Bytes to write, in order, up to a limit.
 ///
+/// On a non-blocking socket the turn of one peer ends like this; the peer keeps what the socket did not take, and the thread its
+/// scratch:
+///
+/// ```
+/// # use std::io::{ErrorKind, Result, Write};
+/// # use tautline::Output;
+/// # struct Peer<S> { socket: S, waiting: Option<Output> }
+/// fn flush<S: Write>(peer: &mut Peer<S>, scratch: &mut Output) -> Result<()> {
+///     // A peer that still has bytes waiting was given its own output in this turn, instead of the scratch.
+///     let out = peer.waiting.as_mut().unwrap_or(scratch);
+///     match out.write_to(&mut peer.socket) {
+///         Ok(()) => peer.waiting = None,
+///         // Go on when the socket is writable again.
+///         Err(e) if e.kind() == ErrorKind::WouldBlock => {
+///             if peer.waiting.is_none() {
+///                 peer.waiting = Some(scratch.take_unsent());
+///             }
+///         }
+///         Err(e) => return Err(e),
+///     }
+///     Ok(())
+/// }
+/// # let mut peer = Peer { socket: Vec::new(), waiting: None };
+/// # let mut scratch = Output::new();
+/// # scratch.push(b"hi").unwrap();
+/// # flush(&mut peer, &mut scratch).unwrap();
+/// # assert_eq!(peer.socket, b"hi");
+/// ```
+///
 /// # Contract
 ///
 /// - State machines append; only the caller takes: [`write_to`](Self::write_to), or [`chunks`](Self::chunks) and then

@@ -74,7 +74,8 @@ pub struct Limits {
     pub fragments: u32,
     /// Control frames per second, on average. Default 1,000.
     pub control_rate: u32,
-    /// Control frames at once. Default 1,000. It bounds the replies that one read can cause, too.
+    /// Control frames at once. Default 1,000. Replies are bounded by this, too: one read causes
+    /// no more of them, and once the socket blocks a single pong waits.
     pub control_burst: u32,
 }
 

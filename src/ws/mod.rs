@@ -3,16 +3,72 @@
 //! [`Connection`] is one connection after its opening handshake: bytes in, [`Event`]s out; calls in, bytes out; time in, deadlines
 //! out. Roles differ only in data: a server expects masks and sends none, a client the other way round.
 //!
-//! | file | what is there |
-//! |---|---|
-//! | `handshake` | [`ClientHandshake`]: the client's opening handshake (the server's is [`http::upgrade`](crate::http::upgrade)) |
-//! | `connection` | [`Connection`]: its state, the fast way in, deadlines |
-//! | `receive` | every other way in: frames in pieces, messages in fragments, control frames |
-//! | `send` | every way out |
-//! | `header` | frame headers; each rule about a received one, with its RFC section |
-//! | `prepared` | a message encoded once for many peers |
-//! | `close` | close codes, and how a connection ends |
-//! | `config`, `error`, `event` | settings and limits, causes, what is reported |
+//! - [`Connection`], made by [`Connection::server`] behind an accepted [upgrade](crate::http::upgrade) or by
+//!   [`Connection::client`] behind a [`ClientHandshake`]; configured by one shared [`Config`].
+//! - [`Prepared`]: a message encoded once for many peers. [`Text`]: shared bytes that are UTF-8.
+//! - [`CloseCode`]: a code that may be sent. [`Closed`]: how a connection ended; comes exactly once.
+//! - [`Error`]: what the peer did wrong. [`SendError`]: why a call wrote nothing.
+//! - [`apply_mask`], for whoever handles frames on their own.
+//!
+//! # One message to many
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use tautline::ws::{Config, Connection, Prepared};
+//! # use tautline::{Instant, Output};
+//! # let config = Arc::new(Config::DEFAULT);
+//! # let mut peers: Vec<_> = (0..3)
+//! #     .map(|i| (Connection::server(config.clone(), [i; 16], Instant::ORIGIN), Output::new()))
+//! #     .collect();
+//! let news = Prepared::text("encoded once");
+//! for (connection, out) in &mut peers {
+//!     // Copied if it is short; from 16 KiB on, or while the socket blocks, queued by reference.
+//!     connection.send_prepared(&news, out)?;
+//! }
+//! # assert!(peers.iter().all(|(_, out)| out.len() == 14));
+//! # Ok::<(), tautline::ws::SendError>(())
+//! ```
+//!
+//! # Pieces in, fragments out
+//!
+//! With [`Delivery::Chunks`] a message is reported as it arrives and nothing of it is kept; [`Connection::begin`],
+//! [`append`](Connection::append) and [`finish`](Connection::finish) send one piece by piece. Together they pass a message of any length on. Each
+//! call makes a frame: whoever reads in small pieces gathers them, or the next peer meets its limit on fragments.
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use tautline::ws::{Config, Connection, Delivery, Event};
+//! # use tautline::{Input, Instant, Output};
+//! # let now = Instant::ORIGIN;
+//! # let config = Arc::new(Config { delivery: Delivery::Chunks, ..Config::DEFAULT });
+//! # let mut from = Connection::client(config.clone(), [1; 16], now);
+//! # let mut to = Connection::server(config, [2; 16], now);
+//! # let (mut from_out, mut to_out) = (Output::new(), Output::new());
+//! # let mut read = *b"\x01\x02he\x80\x03llo";
+//! let mut input = Input::new(&mut read);
+//! while let Some(event) = from.next_event(&mut input, &mut from_out, now)? {
+//!     if let Event::Chunk(chunk) = event {
+//!         if chunk.part.is_first() {
+//!             to.begin(chunk.kind, chunk.data, &mut to_out)?;
+//!         } else {
+//!             to.append(chunk.data, &mut to_out)?;
+//!         }
+//!         if chunk.part.is_last() {
+//!             to.finish(&[], &mut to_out)?;
+//!         }
+//!     }
+//! }
+//! # assert_eq!(to_out.chunks().next(), Some(&b"\x01\x02he\x00\x03llo\x80\x00"[..]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A begun message cannot be taken back: end it, or close. On [`SendError::Full`] nothing was written, and the chunk is still the caller's
+//! to keep until there is room.
+//!
+//! # Answering by hand
+//!
+//! With [`Replies::Manual`] pings and Close frames are reported and not answered: [`Connection::pong`] and [`Connection::close`] do that.
+//! Between [`Event::CloseReceived`] and `close` messages may still be sent.
 
 mod close;
 mod config;
