@@ -10,6 +10,7 @@ use super::mask::{self, Key};
 use super::utf8::{Invalid, Utf8};
 use alloc::string::String;
 use alloc::vec::Vec;
+use memchr::memchr2;
 
 /// From so many bytes on a payload goes through AVX2 where there is some. Below, two overlapping words cover it.
 const LONG: usize = 33;
@@ -244,6 +245,131 @@ impl Assembly<Utf8> {
     }
 }
 
+/// The first `len` bytes, where they are there and ASCII. For short texts: from some hundred bytes on a check of UTF-8 by vectors
+/// is faster.
+#[inline(always)]
+pub(crate) fn ascii(bytes: &[u8], len: usize) -> Option<&str> {
+    let bytes = bytes.get(..len)?;
+    let pair = |pair: &[u8; 16]| u128::from_ne_bytes(*pair);
+    let any = if let Some(last) = bytes.last_chunk() {
+        bytes.as_chunks().0.iter().fold(pair(last), |any, next| any | pair(next))
+    } else {
+        bytes.iter().fold(0, |any, &byte| any | u128::from(byte))
+    };
+    const HIGH: u128 = u128::MAX / 0xff * 0x80;
+    if any & HIGH != 0 {
+        return None;
+    }
+    // SAFETY: `any` has the bits of all of `bytes`, in whichever lane, and none is above 0x7F: ASCII is UTF-8.
+    Some(unsafe { core::str::from_utf8_unchecked(bytes) })
+}
+
+/// Text gathered from pieces of lines. Invalid bytes are no error here: they are kept, and [`finish`](Self::finish) tells.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    // INVARIANT: `check` is the state of the check after all of `bytes`, or has been rejected.
+    bytes: Vec<u8>,
+    check: Utf8,
+}
+
+impl Default for Gathered {
+    fn default() -> Self {
+        Self::with(Vec::new())
+    }
+}
+
+impl Gathered {
+    /// No text yet, in `buffer`, whose content is dropped.
+    pub(crate) fn with(mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
+        Self { bytes: buffer, check: Utf8::START }
+    }
+
+    /// Whether there is memory to write to.
+    pub(crate) fn has_buffer(&self) -> bool {
+        self.bytes.capacity() != 0
+    }
+
+    /// What is gathered.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Appends what stands in `piece` before the first CR or LF, and gives the place of that. Copies and searches in one pass,
+    /// that also tells ASCII; only other text is looked at again.
+    pub(crate) fn push_line(&mut self, mut piece: &[u8]) -> Option<usize> {
+        let mut end = None;
+        if piece.len() > self.bytes.capacity() - self.bytes.len() {
+            // It grows by what the line needs, not by what came behind it.
+            end = memchr2(b'\n', b'\r', piece);
+            piece = &piece[..end.unwrap_or(piece.len())];
+            self.bytes.reserve(piece.len());
+        }
+        #[cfg(target_arch = "x86_64")]
+        if piece.len() >= LONG && avx2::is_there() {
+            // SAFETY: the machine has AVX2.
+            let (copied, ascii) = unsafe { avx2::copy_line(piece, self.bytes.spare_capacity_mut()) };
+            // SAFETY: `copy_line` has written that many bytes at the start of the spare capacity.
+            unsafe { self.bytes.set_len(self.bytes.len() + copied) };
+            if !(ascii && self.check.is_boundary()) {
+                // An error stays in `check`.
+                let _ = self.check.push(&piece[..copied]);
+            }
+            return end.or((copied < piece.len()).then_some(copied));
+        }
+        end = end.or_else(|| memchr2(b'\n', b'\r', piece));
+        self.push(&piece[..end.unwrap_or(piece.len())]);
+        end
+    }
+
+    /// Appends `piece`.
+    pub(crate) fn push(&mut self, piece: &[u8]) {
+        self.bytes.extend_from_slice(piece);
+        if !(self.check.is_boundary() && piece.is_ascii()) {
+            let _ = self.check.push(piece);
+        }
+    }
+
+    /// Appends one byte.
+    #[inline]
+    pub(crate) fn push_byte(&mut self, byte: u8) {
+        self.bytes.push(byte);
+        if !(self.check.is_boundary() && byte < 0x80) {
+            let _ = self.check.push(&[byte]);
+        }
+    }
+
+    /// Ends a text within the text: what comes next does not complete a character that is cut off here.
+    pub(crate) fn end(&mut self) {
+        if !self.check.is_boundary() {
+            self.check.reject();
+        }
+    }
+
+    /// Appends another text behind the end of this one.
+    pub(crate) fn append(&mut self, other: &Self) {
+        self.end();
+        self.bytes.extend_from_slice(&other.bytes);
+        if !other.check.is_boundary() {
+            self.check.reject();
+        }
+    }
+
+    /// The buffer, whatever it holds.
+    pub(crate) fn into_buffer(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// The text, or the bytes where some are not UTF-8.
+    pub(crate) fn finish(self) -> Result<String, Vec<u8>> {
+        if !self.check.is_boundary() {
+            return Err(self.bytes);
+        }
+        // SAFETY: by the invariant all of `bytes` was checked, no error was found, and the check ended between two characters.
+        Ok(unsafe { String::from_utf8_unchecked(self.bytes) })
+    }
+}
+
 /// Long payloads, 32 bytes at a time.
 ///
 /// Text is checked by the method of J. Keiser and D. Lemire, "Validating UTF-8 in less than one instruction per byte" (2021): three
@@ -253,6 +379,7 @@ impl Assembly<Utf8> {
 mod avx2 {
     use super::Key;
     use core::arch::x86_64::*;
+    use core::mem::MaybeUninit;
 
     /// Bytes in a vector.
     const N: usize = 32;
@@ -359,6 +486,61 @@ mod avx2 {
         checker.is_valid()
     }
 
+    /// Copies at least [`N`] bytes up to the first CR or LF to the start of `to`. Gives how many (all that fit where there is neither),
+    /// and whether they are ASCII. So many bytes of `to` are written for sure; more may be.
+    #[target_feature(enable = "avx2")]
+    pub(super) fn copy_line(from: &[u8], to: &mut [MaybeUninit<u8>]) -> (usize, bool) {
+        let len = from.len().min(to.len());
+        let (from, to) = (&from[..len], &mut to[..len]);
+        let mut ascii = true;
+        let (blocks, _) = from.as_chunks::<{ 4 * N }>();
+        let long = blocks.len() * 4 * N;
+        for (i, (block, to)) in blocks.iter().zip(to.as_chunks_mut::<{ 4 * N }>().0).enumerate() {
+            let ([a, b, c, d], [to_a, to_b, to_c, to_d]) = (block.as_chunks::<N>().0, to.as_chunks_mut::<N>().0) else {
+                unreachable!()
+            };
+            let vectors = [load(a), load(b), load(c), load(d)];
+            store_new(to_a, vectors[0]);
+            store_new(to_b, vectors[1]);
+            store_new(to_c, vectors[2]);
+            store_new(to_d, vectors[3]);
+            // Taken as signed, what is not ASCII is small, as line ends are.
+            let least =
+                _mm256_min_epi8(_mm256_min_epi8(vectors[0], vectors[1]), _mm256_min_epi8(vectors[2], vectors[3]));
+            if _mm256_movemask_epi8(_mm256_cmpgt_epi8(_mm256_set1_epi8(0x0e), least)) != 0 {
+                for (j, vector) in vectors.into_iter().enumerate() {
+                    if let Some(end) = line_end(vector, &mut ascii) {
+                        return ((4 * i + j) * N + end, ascii);
+                    }
+                }
+            }
+        }
+        let rest = from[long..].as_chunks::<N>().0.iter().zip(to[long..].as_chunks_mut::<N>().0);
+        for (i, (vector, to)) in rest.enumerate() {
+            store_new(to, load(vector));
+            if let Some(end) = line_end(load(vector), &mut ascii) {
+                return (long + i * N + end, ascii);
+            }
+        }
+        // The last, incomplete vector, together with bytes before it that were found to hold no line end.
+        let (Some(last), Some(to)) = (from.last_chunk(), to.last_chunk_mut()) else { return (0, ascii) };
+        store_new(to, load(last));
+        (line_end(load(last), &mut ascii).map_or(len, |end| len - N + end), ascii)
+    }
+
+    /// The place of the first CR or LF; clears `ascii` where something before it is not.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn line_end(vector: __m256i, ascii: &mut bool) -> Option<usize> {
+        let lf = _mm256_cmpeq_epi8(vector, _mm256_set1_epi8(b'\n' as i8));
+        let cr = _mm256_cmpeq_epi8(vector, _mm256_set1_epi8(b'\r' as i8));
+        let ends = _mm256_movemask_epi8(_mm256_or_si256(lf, cr)) as u32;
+        let high = _mm256_movemask_epi8(vector) as u32;
+        // Below the lowest end; all where there is none.
+        *ascii &= high & (ends.wrapping_sub(1) & !ends) == 0;
+        (ends != 0).then_some(ends.trailing_zeros() as usize)
+    }
+
     /// The check between two vectors.
     struct Checker {
         before: __m256i,
@@ -376,41 +558,7 @@ mod avx2 {
         #[inline]
         #[target_feature(enable = "avx2")]
         fn ascii(&mut self, vector: __m256i) {
-            // A lead byte among the last three that wants more bytes than follow.
-            let most = _mm256_setr_epi8(
-                -1,
-                -1,
-                -1,
-                -1,
-                -1,
-                -1,
-                -1,
-                -1,
-                -1,
-                -1,
-                -1,
-                -1,
-                -1,
-                -1,
-                -1,
-                -1, //
-                -1,
-                -1,
-                -1,
-                -1,
-                -1,
-                -1,
-                -1,
-                -1,
-                -1,
-                -1,
-                -1,
-                -1,
-                -1,
-                0xef_u8 as i8,
-                0xdf_u8 as i8,
-                0xbf_u8 as i8,
-            );
+            let most = load(&MOST);
             self.errors = _mm256_or_si256(self.errors, _mm256_subs_epu8(self.before, most));
             self.before = vector;
         }
@@ -451,6 +599,13 @@ mod avx2 {
             _mm256_testz_si256(self.errors, self.errors) == 1
         }
     }
+
+    /// The largest bytes that a vector may end with: beyond it a lead byte among the last three wants more bytes than follow.
+    static MOST: [u8; N] = {
+        let mut most = [0xff; N];
+        [most[N - 3], most[N - 2], most[N - 1]] = [0xef, 0xdf, 0xbf];
+        most
+    };
 
     /// A lead byte without a continuation.
     const TOO_SHORT: u8 = 1;
@@ -570,6 +725,14 @@ mod avx2 {
     #[inline]
     #[target_feature(enable = "avx2")]
     fn store(to: &mut [u8; N], vector: __m256i) {
+        // SAFETY: `to` is 32 writable bytes, and the store needs no alignment.
+        unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), vector) }
+    }
+
+    /// As [`store`], to memory that need not hold anything yet.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn store_new(to: &mut [MaybeUninit<u8>; N], vector: __m256i) {
         // SAFETY: `to` is 32 writable bytes, and the store needs no alignment.
         unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), vector) }
     }

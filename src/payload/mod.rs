@@ -11,7 +11,7 @@ mod leaf;
 mod mask;
 mod utf8;
 
-pub(crate) use leaf::{Assembly, Unchecked, unmask_binary, unmask_piece, unmask_text};
+pub(crate) use leaf::{Assembly, Gathered, Unchecked, ascii, unmask_binary, unmask_piece, unmask_text};
 pub use mask::apply_mask;
 pub(crate) use mask::{Key, apply};
 pub(crate) use utf8::Utf8;

@@ -6,6 +6,7 @@
 use super::Event;
 use super::collect::{Collected, Open};
 use crate::input::Input;
+use crate::payload::ascii;
 use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
@@ -215,7 +216,7 @@ impl Parser {
                             }
                             input.skip(taken);
                         }
-                        Scan::Open { at, endless } => self.open_block(&block, at, endless, input, until),
+                        Scan::Open(at) => self.open_block(&block, at, input, until),
                     }
                 }
                 State::Name | State::Space | State::Value | State::Line if self.open.is_some() => {
@@ -268,7 +269,7 @@ impl Parser {
     }
 
     /// Goes on with the rest of a block line by line, behind the `taken` bytes that were scanned where they lie.
-    fn open_block(&mut self, block: &Block, taken: usize, endless: bool, input: &mut Input<'_>, until: usize) {
+    fn open_block(&mut self, block: &Block, taken: usize, input: &mut Input<'_>, until: usize) {
         let next = input.rest_until(until).get(taken..).unwrap_or_default();
         // A blank line is here only behind a window that ends before it.
         let blank = matches!(next.first(), Some(b'\r' | b'\n'));
@@ -277,15 +278,7 @@ impl Parser {
             self.open = Some(Box::new(Open::new(block, input)));
         }
         input.skip(taken);
-        self.state = match (name, &mut self.open) {
-            (Some(Name::Other), _) => State::Skip,
-            // Searched already: the rest of the input is value, where there is any.
-            (Some(Name::Known(Field::Data, named)), Some(open)) if endless && input.rest_until(until).len() > named => {
-                open.take_data(named, input, until);
-                State::Value
-            }
-            _ => State::Line,
-        };
+        self.state = if name == Some(Name::Other) { State::Skip } else { State::Line };
     }
 
     /// Reads the lines of a block where they lie, as far as they are in. Data lines are joined with LF behind the first.
@@ -322,7 +315,7 @@ impl Parser {
                             block.data = value;
                         } else if block.kept > block.data.end {
                             // Joining would overwrite a field.
-                            return Scan::Open { at, endless: false };
+                            return Scan::Open(at);
                         } else {
                             block.data.end = append(bytes, block.data.end, value);
                         }
@@ -340,7 +333,7 @@ impl Parser {
         }
         // Mid-line, or behind a CR whose LF may still come.
         self.after_cr = at == bytes.len() && at > 0 && bytes[at - 1] == b'\r';
-        Scan::Open { at, endless: bytes.len() < window }
+        Scan::Open(at)
     }
 
     /// Lends what [`find`](Self::find) found, and takes it.
@@ -395,11 +388,7 @@ enum Scan {
     /// A block without data ends here.
     Empty(usize),
     /// The block goes on at this line start.
-    Open {
-        at: usize,
-        /// No line end is in the input from there on.
-        endless: bool,
-    },
+    Open(usize),
 }
 
 /// Where a value lies. The default is nowhere.
@@ -691,10 +680,22 @@ pub(super) fn digit(number: u64, byte: &u8) -> Option<u64> {
 
 /// The first `len` bytes as text, where they are valid UTF-8.
 ///
-/// A short text is validated together with what lies behind it: the check takes 64 bytes at once far faster than it takes
-/// some dozens one by one. Only where that fails is the text looked at by itself.
-#[inline]
+/// A short text is nearly always ASCII. Where it is not, it is validated together with what lies behind it: the check takes 64
+/// bytes at once far faster than it takes some dozens one by one. Only where that fails is the text looked at by itself.
+#[inline(always)]
 pub(super) fn text(bytes: &[u8], len: usize) -> Option<&str> {
+    /// Longer texts go through the vectorised check at once.
+    const SHORT: usize = 256;
+    if len <= SHORT
+        && let Some(text) = ascii(bytes, len)
+    {
+        return Some(text);
+    }
+    text_in_blocks(bytes, len)
+}
+
+#[inline(never)]
+fn text_in_blocks(bytes: &[u8], len: usize) -> Option<&str> {
     /// What the vectorised check takes at once.
     const BLOCK: usize = 64;
     let whole = len.next_multiple_of(BLOCK);
