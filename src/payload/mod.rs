@@ -9,9 +9,11 @@
 
 mod leaf;
 mod mask;
+#[cfg(test)]
+mod tests;
 mod utf8;
 
-pub(crate) use leaf::{Assembly, Gathered, Unchecked, ascii, unmask_binary, unmask_piece, unmask_text};
+pub(crate) use leaf::{Assembly, Gathered, Unchecked, ascii, line_end, unmask_binary, unmask_piece, unmask_text};
 pub use mask::apply_mask;
 pub(crate) use mask::{Key, apply};
 pub(crate) use utf8::Utf8;

@@ -6,11 +6,10 @@
 use super::Event;
 use super::collect::{Collected, Open};
 use crate::input::Input;
-use crate::payload::ascii;
+use crate::payload::{self, ascii};
 use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
-use memchr::memchr2;
 
 /// The byte order mark, which is no part of the stream at its very start.
 const BOM: &[u8] = b"\xEF\xBB\xBF";
@@ -557,7 +556,7 @@ fn lend_line<'i>(len: usize, input: &'i mut Input<'_>) -> Event<'i> {
 /// Lines are short: sixteen bytes at a time, without a call, are faster for them than a vectorised search.
 #[inline(always)]
 pub(super) fn line_end(bytes: &[u8]) -> Option<usize> {
-    /// Longer lines are searched by `memchr`.
+    /// Longer lines are searched by vectors.
     const SHORT: usize = 128;
     let mut at = 0;
     while at < SHORT {
@@ -573,7 +572,7 @@ pub(super) fn line_end(bytes: &[u8]) -> Option<usize> {
         }
         at += 16;
     }
-    Some(at + memchr2(b'\n', b'\r', bytes.get(at..)?)?)
+    Some(at + payload::line_end(bytes.get(at..)?)?)
 }
 
 /// Marks bytes below 0x0E (SO), CR and LF among them, in their high bits. Only the lowest mark is exact: a borrow may
