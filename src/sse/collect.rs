@@ -129,6 +129,25 @@ impl Open {
 }
 
 impl Parser {
+    /// Takes the input if it is one more byte of a value, as nearly all reads of a stream are that comes byte by byte.
+    #[inline]
+    pub(super) fn trickle(&mut self, input: &mut Input<'_>) -> bool {
+        let (&[byte], Some(open)) = (input.rest(), self.open.as_deref_mut()) else { return false };
+        let room = self.limits.event.saturating_sub(open.block.size);
+        if matches!(byte, b'\n' | b'\r') || open.line >= self.limits.line.min(room) {
+            return false;
+        }
+        open.line += 1;
+        match open.field {
+            Field::Data => open.data.push_byte(byte),
+            _ => {
+                open.value(&[byte]);
+            }
+        }
+        input.skip_all();
+        true
+    }
+
     /// Takes lines apart and collects what they hold, until the block ends or the input does.
     pub(super) fn collect(&mut self, input: &mut Input<'_>, until: usize) -> Result<Collected, ParseError> {
         let Some(open) = self.open.as_deref_mut() else { return Ok(Collected::Nothing) };

@@ -182,6 +182,9 @@ impl Parser {
                 return Ok(Some(lend_line(line, input)));
             }
         }
+        if self.state == State::Value && self.trickle(input) {
+            return Ok(None);
+        }
         match self.find(input, usize::MAX)? {
             Some(found) => Ok(Some(self.lend(found, input))),
             None => Ok(None),
