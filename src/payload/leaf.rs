@@ -502,94 +502,92 @@ mod avx2 {
     pub(super) fn copy_line(from: &[u8], to: &mut [MaybeUninit<u8>]) -> (usize, bool) {
         let len = from.len().min(to.len());
         let (from, to) = (&from[..len], &mut to[..len]);
-        let mut ascii = true;
-        let (blocks, _) = from.as_chunks::<{ 4 * N }>();
-        let long = blocks.len() * 4 * N;
-        for (i, (block, to)) in blocks.iter().zip(to.as_chunks_mut::<{ 4 * N }>().0).enumerate() {
-            let ([a, b, c, d], [to_a, to_b, to_c, to_d]) = (block.as_chunks::<N>().0, to.as_chunks_mut::<N>().0) else {
-                unreachable!()
-            };
-            let vectors = [load(a), load(b), load(c), load(d)];
-            store_new(to_a, vectors[0]);
-            store_new(to_b, vectors[1]);
-            store_new(to_c, vectors[2]);
-            store_new(to_d, vectors[3]);
-            // Taken as signed, what is not ASCII is small, as line ends are: mostly one comparison tells that there is neither.
-            let least =
-                _mm256_min_epi8(_mm256_min_epi8(vectors[0], vectors[1]), _mm256_min_epi8(vectors[2], vectors[3]));
-            if _mm256_movemask_epi8(_mm256_cmpgt_epi8(_mm256_set1_epi8(SO), least)) == 0 {
-                continue;
+        let (mut at, mut ascii) = (0, true);
+        for (block, to) in from.as_chunks::<BLOCK>().0.iter().zip(to.as_chunks_mut::<BLOCK>().0) {
+            let mut least = _mm256_set1_epi8(SO);
+            for (vector, to) in block.as_chunks().0.iter().zip(to.as_chunks_mut().0) {
+                store_new(to, load(vector));
+                // Taken as signed, what is not ASCII is small, as line ends are: mostly one comparison tells that there is neither.
+                least = _mm256_min_epi8(least, load(vector));
             }
-            if !has_controls(vectors) {
-                ascii = false;
-                continue;
-            }
-            for (j, vector) in vectors.into_iter().enumerate() {
-                if let Some(end) = end_in(vector, &mut ascii) {
-                    return ((4 * i + j) * N + end, ascii);
+            if !is_so(least) {
+                if let Some(end) = end_in(block, 0, &mut ascii) {
+                    return (at + end, ascii);
                 }
             }
+            at += BLOCK;
         }
-        let rest = from[long..].as_chunks::<N>().0.iter().zip(to[long..].as_chunks_mut::<N>().0);
-        for (i, (vector, to)) in rest.enumerate() {
+        // The last, incomplete vector goes together with bytes before it.
+        let (Some(last), Some(to_last)) = (from.last_chunk(), to.last_chunk_mut()) else { return (0, ascii) };
+        store_new(to_last, load(last));
+        let mut least = _mm256_min_epi8(_mm256_set1_epi8(SO), load(last));
+        for (vector, to) in from[at..].as_chunks().0.iter().zip(to[at..].as_chunks_mut().0) {
             store_new(to, load(vector));
-            if let Some(end) = end_in(load(vector), &mut ascii) {
-                return (long + i * N + end, ascii);
-            }
+            least = _mm256_min_epi8(least, load(vector));
         }
-        // The last, incomplete vector, together with bytes before it that were found to hold no line end.
-        let (Some(last), Some(to)) = (from.last_chunk(), to.last_chunk_mut()) else { return (0, ascii) };
-        store_new(to, load(last));
-        (end_in(load(last), &mut ascii).map_or(len, |end| len - N + end), ascii)
+        let end = if is_so(least) { None } else { end_in(from, at, &mut ascii) };
+        (end.unwrap_or(len), ascii)
     }
 
     /// Finds the first CR or LF in at least [`N`] bytes.
     #[target_feature(enable = "avx2")]
     pub(super) fn line_end(bytes: &[u8]) -> Option<usize> {
-        let (blocks, rest) = bytes.as_chunks::<{ 4 * N }>();
-        let long = blocks.len() * 4 * N;
-        for (i, block) in blocks.iter().enumerate() {
-            let [a, b, c, d] = block.as_chunks::<N>().0 else { unreachable!() };
-            let vectors = [load(a), load(b), load(c), load(d)];
-            if has_controls(vectors) {
-                for (j, vector) in vectors.into_iter().enumerate() {
-                    if let Some(end) = end_in(vector, &mut true) {
-                        return Some((4 * i + j) * N + end);
-                    }
+        let mut at = 0;
+        for block in bytes.as_chunks::<BLOCK>().0 {
+            let mut least = _mm256_set1_epi8(SO);
+            for vector in block.as_chunks().0 {
+                least = _mm256_min_epu8(least, load(vector));
+            }
+            if !is_so(least) {
+                if let Some(end) = end_in(block, 0, &mut true) {
+                    return Some(at + end);
                 }
             }
+            at += BLOCK;
         }
-        for (i, vector) in rest.as_chunks().0.iter().enumerate() {
-            if let Some(end) = end_in(load(vector), &mut true) {
-                return Some(long + i * N + end);
-            }
+        let mut least = _mm256_min_epu8(_mm256_set1_epi8(SO), load(bytes.last_chunk()?));
+        for vector in bytes[at..].as_chunks().0 {
+            least = _mm256_min_epu8(least, load(vector));
         }
-        Some(bytes.len() - N + end_in(load(bytes.last_chunk()?), &mut true)?)
+        if is_so(least) { None } else { end_in(bytes, at, &mut true) }
     }
+
+    /// What is tested for line ends at once.
+    const BLOCK: usize = 8 * N;
 
     /// CR and LF are below SO, and hardly anything else in a text but tabs.
     const SO: i8 = 0x0e;
 
-    /// Whether any byte is below [`SO`].
+    /// Whether each byte is [`SO`].
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn has_controls([a, b, c, d]: [__m256i; 4]) -> bool {
-        let least = _mm256_min_epu8(_mm256_min_epu8(a, b), _mm256_min_epu8(c, d));
-        let below = _mm256_cmpeq_epi8(_mm256_max_epu8(least, _mm256_set1_epi8(SO)), least);
-        _mm256_movemask_epi8(below) != -1
+    fn is_so(vector: __m256i) -> bool {
+        _mm256_movemask_epi8(_mm256_cmpeq_epi8(vector, _mm256_set1_epi8(SO))) == -1
     }
 
-    /// The place of the first CR or LF; clears `ascii` where something before it is not.
-    #[inline]
+    /// The place of the first CR or LF in at least [`N`] bytes, of which those before `at` hold none. Clears `ascii` where something
+    /// before it is not.
     #[target_feature(enable = "avx2")]
-    fn end_in(vector: __m256i, ascii: &mut bool) -> Option<usize> {
-        let lf = _mm256_cmpeq_epi8(vector, _mm256_set1_epi8(b'\n' as i8));
-        let cr = _mm256_cmpeq_epi8(vector, _mm256_set1_epi8(b'\r' as i8));
-        let ends = _mm256_movemask_epi8(_mm256_or_si256(lf, cr)) as u32;
-        let high = _mm256_movemask_epi8(vector) as u32;
-        // Below the lowest end; all where there is none.
-        *ascii &= high & (ends.wrapping_sub(1) & !ends) == 0;
-        (ends != 0).then_some(ends.trailing_zeros() as usize)
+    fn end_in(bytes: &[u8], mut at: usize, ascii: &mut bool) -> Option<usize> {
+        let last = bytes.len().checked_sub(N)?;
+        loop {
+            // The last vector overlaps the one before it.
+            let from = at.min(last);
+            let vector = load(bytes.get(from..)?.first_chunk()?);
+            let lf = _mm256_cmpeq_epi8(vector, _mm256_set1_epi8(b'\n' as i8));
+            let cr = _mm256_cmpeq_epi8(vector, _mm256_set1_epi8(b'\r' as i8));
+            let ends = _mm256_movemask_epi8(_mm256_or_si256(lf, cr)) as u32;
+            let high = _mm256_movemask_epi8(vector) as u32;
+            // Below the lowest end; all where there is none.
+            *ascii &= high & (ends.wrapping_sub(1) & !ends) == 0;
+            if ends != 0 {
+                return Some(from + ends.trailing_zeros() as usize);
+            }
+            if at >= last {
+                return None;
+            }
+            at += N;
+        }
     }
 
     /// The check between two vectors.

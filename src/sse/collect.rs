@@ -8,7 +8,7 @@ use alloc::string::String;
 
 /// Bytes of a value that are taken at once: few enough to be in the first-level cache still where they are not ASCII and are looked
 /// at again.
-const PIECE: usize = 4096;
+const PIECE: usize = 8 << 10;
 
 /// What [`Parser::collect`] came to.
 pub(super) enum Collected {

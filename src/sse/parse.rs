@@ -176,14 +176,19 @@ impl Parser {
     /// [`ParseError`] where the stream breaks one of the [`Limits`].
     #[inline]
     pub fn next_event<'i>(&mut self, input: &'i mut Input<'_>) -> Result<Option<Event<'i>>, ParseError> {
+        if self.state == State::Value && self.trickle(input) {
+            return Ok(None);
+        }
+        self.next_due(input)
+    }
+
+    #[inline(never)]
+    fn next_due<'i>(&mut self, input: &'i mut Input<'_>) -> Result<Option<Event<'i>>, ParseError> {
         if self.state == State::Idle {
             // One line of data, ended by LF LF, is what nearly all streams consist of.
             if let Some(line) = single_line(input.rest(), self.window()) {
                 return Ok(Some(lend_line(line, input)));
             }
-        }
-        if self.state == State::Value && self.trickle(input) {
-            return Ok(None);
         }
         match self.find(input, usize::MAX)? {
             Some(found) => Ok(Some(self.lend(found, input))),
