@@ -1,12 +1,15 @@
-//! Payloads: unmasked where they lie, checked in the same pass, and lent as what they were proved to be.
+//! Payloads: unmasked where they lie, checked in the same pass, and lent as what they were proved to be. Lines: searched, copied and
+//! checked in one pass.
 //!
 //! The one file with unsafe code. It does two things: bytes become `str` right after the pass that proved them to be UTF-8 (a second,
-//! safe pass would double the cost of small messages), and long payloads go through AVX2 where the machine has it. What holds
-//! it: the proof and the conversion stand in the same function or behind the same private field; vectors are loaded from and stored
+//! safe pass would double the cost of small messages), and long payloads and lines go through vectors where the machine has them.
+//! What holds it: the proof and the conversion stand in the same function or behind the same private field; vectors are loaded from and stored
 //! to references to arrays; the tests compare every pass with a naive twin, and fuzzing every text with the standard library.
 #![allow(unsafe_code)]
 
 use super::mask::{self, Key};
+#[cfg(target_arch = "x86_64")]
+use super::tables;
 use super::utf8::{Invalid, Utf8};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -245,6 +248,29 @@ impl Assembly<Utf8> {
     }
 }
 
+/// The place of the first byte below SO (0x0E), which CR and LF are, and hardly anything else in a text but tabs.
+#[inline(always)]
+pub(crate) fn first_control(bytes: &[u8; 16]) -> Option<usize> {
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+    {
+        use core::arch::x86_64::*;
+        // SAFETY: `bytes` is 16 readable bytes, and the load needs no alignment. SSE2 is there: it was asked for above.
+        let below = unsafe {
+            let vector = _mm_loadu_si128(bytes.as_ptr().cast());
+            _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(vector, _mm_set1_epi8(0x0d)), vector))
+        };
+        (below != 0).then_some(below.trailing_zeros() as usize)
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_feature = "sse2")))]
+    {
+        const ONES: u128 = u128::MAX / 0xff;
+        let word = u128::from_le_bytes(*bytes);
+        // Only the lowest mark is exact: a borrow may set some above it.
+        let below = word.wrapping_sub(ONES * 0x0e) & !word & (ONES * 0x80);
+        (below != 0).then_some(below.trailing_zeros() as usize / 8)
+    }
+}
+
 /// The place of the first CR or LF.
 pub(crate) fn line_end(bytes: &[u8]) -> Option<usize> {
     #[cfg(target_arch = "x86_64")]
@@ -388,6 +414,7 @@ impl Gathered {
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use super::Key;
+    use super::tables::{FIRST_HIGH, FIRST_LOW, MOST, SECOND_HIGH, TWO_CONTINUATIONS};
     use core::arch::x86_64::*;
     use core::mem::MaybeUninit;
 
@@ -504,16 +531,21 @@ mod avx2 {
         let (from, to) = (&from[..len], &mut to[..len]);
         let (mut at, mut ascii) = (0, true);
         for (block, to) in from.as_chunks::<BLOCK>().0.iter().zip(to.as_chunks_mut::<BLOCK>().0) {
-            let mut least = _mm256_set1_epi8(SO);
-            for (vector, to) in block.as_chunks().0.iter().zip(to.as_chunks_mut().0) {
-                store_new(to, load(vector));
-                // Taken as signed, what is not ASCII is small, as line ends are: mostly one comparison tells that there is neither.
-                least = _mm256_min_epi8(least, load(vector));
+            // All are loaded before any is stored: measured, a tenth faster than by turns.
+            let mut vectors = [_mm256_setzero_si256(); BLOCK / N];
+            for (vector, from) in vectors.iter_mut().zip(block.as_chunks().0) {
+                *vector = load(from);
             }
-            if !is_so(least) {
-                if let Some(end) = end_in(block, 0, &mut ascii) {
-                    return (at + end, ascii);
-                }
+            // Taken as signed, what is not ASCII is small, as line ends are: mostly one comparison tells that there is neither.
+            let mut least = _mm256_set1_epi8(SO);
+            for (vector, to) in vectors.into_iter().zip(to.as_chunks_mut().0) {
+                store_new(to, vector);
+                least = _mm256_min_epi8(least, vector);
+            }
+            if !is_so(least)
+                && let Some(end) = end_in(block, 0, &mut ascii)
+            {
+                return (at + end, ascii);
             }
             at += BLOCK;
         }
@@ -538,10 +570,10 @@ mod avx2 {
             for vector in block.as_chunks().0 {
                 least = _mm256_min_epu8(least, load(vector));
             }
-            if !is_so(least) {
-                if let Some(end) = end_in(block, 0, &mut true) {
-                    return Some(at + end);
-                }
+            if !is_so(least)
+                && let Some(end) = end_in(block, 0, &mut true)
+            {
+                return Some(at + end);
             }
             at += BLOCK;
         }
@@ -648,69 +680,6 @@ mod avx2 {
             _mm256_testz_si256(self.errors, self.errors) == 1
         }
     }
-
-    /// The largest bytes that a vector may end with: beyond it a lead byte among the last three wants more bytes than follow.
-    static MOST: [u8; N] = {
-        let mut most = [0xff; N];
-        [most[N - 3], most[N - 2], most[N - 1]] = [0xef, 0xdf, 0xbf];
-        most
-    };
-
-    /// A lead byte without a continuation.
-    const TOO_SHORT: u8 = 1;
-    /// A continuation after ASCII.
-    const TOO_LONG: u8 = 1 << 1;
-    /// E0 and a continuation below A0.
-    const OVERLONG_3: u8 = 1 << 2;
-    /// F4 and a continuation above 8F, or F5 and more with one above 8F.
-    const TOO_LARGE: u8 = 1 << 3;
-    /// ED and a continuation above 9F.
-    const SURROGATE: u8 = 1 << 4;
-    /// C0 or C1.
-    const OVERLONG_2: u8 = 1 << 5;
-    /// F0 and a continuation below 90, or F5 and more with one below 90.
-    const OVERLONG_4: u8 = 1 << 6;
-    /// Two continuations in a row: right only where a longer character wants it.
-    const TWO_CONTINUATIONS: u8 = 1 << 7;
-    /// What the low half of a first byte says nothing about.
-    const ANY: u8 = TOO_SHORT | TOO_LONG | TWO_CONTINUATIONS;
-
-    /// What may be wrong with a pair, by the high half of its first byte.
-    static FIRST_HIGH: [u8; 16] = {
-        let mut table = [TOO_LONG; 16];
-        table[0x8] = TWO_CONTINUATIONS;
-        table[0x9] = TWO_CONTINUATIONS;
-        table[0xa] = TWO_CONTINUATIONS;
-        table[0xb] = TWO_CONTINUATIONS;
-        table[0xc] = TOO_SHORT | OVERLONG_2;
-        table[0xd] = TOO_SHORT;
-        table[0xe] = TOO_SHORT | OVERLONG_3 | SURROGATE;
-        table[0xf] = TOO_SHORT | TOO_LARGE | OVERLONG_4;
-        table
-    };
-
-    /// By the low half of its first byte.
-    static FIRST_LOW: [u8; 16] = {
-        let mut table = [ANY | TOO_LARGE | OVERLONG_4; 16];
-        table[0x0] = ANY | OVERLONG_2 | OVERLONG_3 | OVERLONG_4;
-        table[0x1] = ANY | OVERLONG_2;
-        table[0x2] = ANY;
-        table[0x3] = ANY;
-        table[0x4] = ANY | TOO_LARGE;
-        table[0xd] = ANY | TOO_LARGE | OVERLONG_4 | SURROGATE;
-        table
-    };
-
-    /// By the high half of its second byte.
-    static SECOND_HIGH: [u8; 16] = {
-        let mut table = [TOO_SHORT; 16];
-        let continuation = TOO_LONG | OVERLONG_2 | TWO_CONTINUATIONS;
-        table[0x8] = continuation | OVERLONG_3 | OVERLONG_4;
-        table[0x9] = continuation | OVERLONG_3 | TOO_LARGE;
-        table[0xa] = continuation | SURROGATE | TOO_LARGE;
-        table[0xb] = continuation | SURROGATE | TOO_LARGE;
-        table
-    };
 
     /// Shuffle controls: a window at 16 + k moves 16 bytes by k places to the front, and fills up with zeros.
     static SHIFTS: [u8; 48] = {

@@ -1,6 +1,5 @@
 //! The leaf held to naive twins and to the standard library. In a file of its own: the leaf is as long as a file may be.
 
-use super::leaf::{ascii, line_end};
 use super::*;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -43,7 +42,7 @@ proptest! {
         let mut from = 0;
         let mut outcome = Ok(());
         for cut in cuts {
-            outcome = outcome.and_then(|()| text.push(&mut masked[from..cut], Key::new(key).after(from)));
+            outcome = outcome.and_then(|()| text.push(&masked[from..cut], Key::new(key).after(from)));
             from = cut;
         }
         let text = outcome.and_then(|()| text.finish());
@@ -144,6 +143,20 @@ fn a_line_is_found_copied_and_judged_as_by_a_naive_walk() {
                     assert_eq!(ascii(line, short).map(str::as_bytes), twin);
                 }
                 assert_eq!(ascii(line, len + 1), None);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_first_control_is_the_one_that_a_walk_finds() {
+    for byte in 0..=0xff {
+        for at in 0..16 {
+            for around in [0x0e, b'x', 0x80, 0xff] {
+                let mut bytes = [around; 16];
+                bytes[at] = byte;
+                bytes[15] = bytes[15].min(bytes[at ^ 1]);
+                assert_eq!(first_control(&bytes), bytes.iter().position(|byte| *byte < 0x0e), "{bytes:x?}");
             }
         }
     }

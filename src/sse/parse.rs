@@ -6,7 +6,7 @@
 use super::Event;
 use super::collect::{Collected, Open};
 use crate::input::Input;
-use crate::payload::{self, ascii};
+use crate::payload::{self, ascii, first_control};
 use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
@@ -568,10 +568,9 @@ pub(super) fn line_end(bytes: &[u8]) -> Option<usize> {
     const SHORT: usize = 128;
     let mut at = 0;
     while at < SHORT {
-        let Some((pair, _)) = bytes.get(at..).and_then(|rest| rest.split_first_chunk::<16>()) else { break };
-        let [low, high] = [below_so(&pair[..8]), below_so(&pair[8..])];
-        if low | high != 0 {
-            at += if low != 0 { low.trailing_zeros() } else { 64 + high.trailing_zeros() } as usize / 8;
+        let Some(next) = bytes.get(at..).and_then(|rest| rest.first_chunk()) else { break };
+        if let Some(control) = first_control(next) {
+            at += control;
             if matches!(bytes[at], b'\n' | b'\r') {
                 return Some(at);
             }
@@ -581,15 +580,6 @@ pub(super) fn line_end(bytes: &[u8]) -> Option<usize> {
         at += 16;
     }
     Some(at + payload::line_end(bytes.get(at..)?)?)
-}
-
-/// Marks bytes below 0x0E (SO), CR and LF among them, in their high bits. Only the lowest mark is exact: a borrow may
-/// set some above it.
-#[inline(always)]
-fn below_so(bytes: &[u8]) -> u64 {
-    const ONES: u64 = u64::MAX / 0xFF;
-    let word = bytes.first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
-    word.wrapping_sub(ONES * 0x0E) & !word & (ONES * 0x80)
 }
 
 /// Takes the lines at the front as nearly all blocks have them: `id: ` and `event: `, then `data: `, all ended by LF and without
@@ -628,10 +618,9 @@ fn scan_plain(bytes: &mut [u8], block: &mut Block) -> usize {
 #[inline(always)]
 fn plain_line(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
-    while let Some((pair, _)) = bytes.get(at..).and_then(|rest| rest.split_first_chunk::<16>()) {
-        let [low, high] = [below_so(&pair[..8]), below_so(&pair[8..])];
-        if low | high != 0 {
-            at += if low != 0 { low.trailing_zeros() } else { 64 + high.trailing_zeros() } as usize / 8;
+    while let Some(next) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+        if let Some(control) = first_control(next) {
+            at += control;
             return (bytes[at] == b'\n').then_some(at);
         }
         at += 16;
