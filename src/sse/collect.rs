@@ -1,7 +1,7 @@
 //! Events that span reads: lines are taken apart as they arrive, and what counts of them is collected.
 
 use super::Event;
-use super::parse::{Block, Field, Name, ParseError, Parser, Span, State, classify, commit, digit, line_end};
+use super::parse::{Block, Field, Limits, Name, ParseError, Parser, Span, State, classify, commit, digit, line_end};
 use crate::input::Input;
 use crate::payload::Gathered;
 use alloc::string::String;
@@ -31,6 +31,8 @@ pub(super) struct Open {
     block: Block,
     /// Bytes of the present line, name and colon included.
     line: usize,
+    /// Bytes that it may have: what [`Limits`] allow, the lines before it counted.
+    limit: usize,
     /// Its field.
     field: Field,
     /// Where its value begins in `fields`.
@@ -69,9 +71,10 @@ impl Open {
     }
 
     /// A line of `field` begins, with so many bytes of name and colon.
-    fn enter(&mut self, field: Field, named: usize, input: &mut Input<'_>) {
+    fn enter(&mut self, field: Field, named: usize, limits: Limits, input: &mut Input<'_>) {
         self.field = field;
         self.line = named;
+        self.limit = limits.line.min(limits.event.saturating_sub(self.block.size));
         match field {
             Field::Data => {
                 obtain(&mut self.data, input);
@@ -133,8 +136,7 @@ impl Parser {
     #[inline]
     pub(super) fn trickle(&mut self, input: &mut Input<'_>) -> bool {
         let (&[byte], Some(open)) = (input.rest(), self.open.as_deref_mut()) else { return false };
-        let room = self.limits.event.saturating_sub(open.block.size);
-        if matches!(byte, b'\n' | b'\r') || open.line >= self.limits.line.min(room) {
+        if matches!(byte, b'\n' | b'\r') || open.line >= open.limit {
             return false;
         }
         open.line += 1;
@@ -163,7 +165,7 @@ impl Parser {
                         Name::Known(field, named) => {
                             // A line end is not part of the name: then nothing of this byte is taken.
                             input.skip(usize::from(named == open.named));
-                            open.enter(field, named, input);
+                            open.enter(field, named, self.limits, input);
                             self.state = State::Space;
                         }
                     }
@@ -176,18 +178,16 @@ impl Parser {
                     self.state = State::Value;
                 }
                 State::Value => {
-                    let room = self.limits.event.saturating_sub(open.block.size);
-                    let limit = self.limits.line.min(room);
                     let rest = input.rest_until(until);
                     // Up to the byte that breaks the limit.
-                    let most = limit.saturating_sub(open.line).saturating_add(1).min(PIECE);
+                    let most = open.limit.saturating_sub(open.line).saturating_add(1).min(PIECE);
                     let piece = rest.get(..most).unwrap_or(rest);
                     let end = open.value(piece);
                     let taken = end.unwrap_or(piece.len());
                     open.line += taken;
-                    if open.line > limit {
+                    if open.line > open.limit {
                         // The one that the byte after the last good one broke, however many came at once.
-                        return Err(if self.limits.line <= room {
+                        return Err(if open.limit == self.limits.line {
                             ParseError::LineTooLong { limit: self.limits.line }
                         } else {
                             ParseError::EventTooLong { limit: self.limits.event }
@@ -220,7 +220,7 @@ impl Parser {
                     match classify(input.rest_until(until)) {
                         Name::Known(field, named) => {
                             input.skip(named);
-                            open.enter(field, named, input);
+                            open.enter(field, named, self.limits, input);
                             self.state = State::Space;
                         }
                         Name::Other => self.state = State::Skip,

@@ -182,6 +182,7 @@ impl Parser {
         self.next_due(input)
     }
 
+    /// [`next_event`](Self::next_event) but for single bytes of a value.
     #[inline(never)]
     fn next_due<'i>(&mut self, input: &'i mut Input<'_>) -> Result<Option<Event<'i>>, ParseError> {
         if self.state == State::Idle {
