@@ -9,6 +9,9 @@ use alloc::vec::Vec;
 /// body; more than two is nobody's bug but noise that would evade the cap.
 const EMPTY_LINES: u8 = 2;
 
+/// Capacity of a pooled buffer that a head may begin with, in bytes: most heads fit in it.
+const SMALL: usize = 1024;
+
 /// Which line a head begins with: the only difference between the roles in the search for its end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum StartLine {
@@ -109,7 +112,7 @@ impl Lines {
             return Ok(None);
         }
         if held == 0 {
-            self.held = input.take_buffer();
+            self.held = small_buffer(input);
         }
         self.held.extend_from_slice(input.rest());
         self.line_start = line_start as u16;
@@ -169,6 +172,17 @@ impl Lines {
         }
         Ok(())
     }
+}
+
+/// A pooled buffer if it is small, else a new one, which grows with what arrives. A large one, which a message left in the pool,
+/// is not for a peer that sends one byte of a head and then waits for as long as the deadline lets it.
+fn small_buffer(input: &mut Input<'_>) -> Vec<u8> {
+    let buffer = input.take_buffer();
+    if buffer.capacity() <= SMALL {
+        return buffer;
+    }
+    input.give_buffer(buffer);
+    Vec::new()
 }
 
 /// Refuses a request line that reaches beyond its cap.
