@@ -1,7 +1,7 @@
 //! The search for the end of a head that arrives in pieces.
 
 use crate::http::field::is_token;
-use crate::http::head::{HeadError, HeadLimits, MAX_HEAD, MAX_HEADERS};
+use crate::http::head::{HeadError, HeadLimits, MAX_HEADERS};
 use crate::input::Input;
 use alloc::vec::Vec;
 
@@ -63,7 +63,7 @@ impl Lines {
                 _ => {}
             }
         }
-        let cap = limits.bytes.min(MAX_HEAD);
+        let cap = limits.cap();
         let held = self.held.len();
         let rest = input.rest();
         let window = &rest[..rest.len().min(cap.saturating_sub(held))];
@@ -101,7 +101,7 @@ impl Lines {
                 StartLine::Request if line_start == 0 => {
                     HeadError::RequestLineTooLong { limit: limits.request_line.min(cap) }
                 }
-                _ => HeadError::TooLong { limit: limits.bytes },
+                _ => HeadError::TooLong { limit: cap },
             });
         }
         #[cfg(test)]
@@ -196,7 +196,7 @@ fn check_line(limits: &HeadLimits, start: StartLine, line_start: usize, end: usi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::head::{RequestReader, ResponseReader};
+    use crate::http::head::{MAX_HEAD, RequestReader, ResponseReader};
     use alloc::vec;
 
     #[test]
