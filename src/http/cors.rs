@@ -3,7 +3,7 @@
 //! Pure functions from a request's headers to the header lines of its answer. A WebSocket needs none of this: its own Origin
 //! check is in [`upgrade`](super::upgrade).
 
-use crate::http::origin::{OriginPolicy, OriginRefusal};
+use crate::http::origin::{OriginPolicy, OriginRefusal, serialized};
 use crate::http::url::Scheme;
 use core::fmt;
 
@@ -47,7 +47,8 @@ impl Cors {
         Ok(Self { origins, credentials, scheme })
     }
 
-    /// The header lines to add to the answer of a request that is no preflight, given its Origin header and its Host.
+    /// The header lines to add to the answer of a request that is no preflight, given its Origin header and the host that it is
+    /// for ([`RequestHead::authority`](super::RequestHead::authority)).
     ///
     /// A request without Origin gets `Vary` all the same, so that no cache gives its answer to a page.
     ///
@@ -66,26 +67,27 @@ impl Cors {
     }
 
     fn headers<'o>(&self, origin: Option<&'o [u8]>, host: &[u8], kind: Kind) -> Result<CorsHeaders<'o>, OriginRefusal> {
-        let mut headers = CorsHeaders { lines: [None; 6] };
+        let mut headers = CorsHeaders { lines: [("", ""); 6], len: 0 };
         let any = self.origins == OriginPolicy::Any;
         let Some(origin) = origin else {
             if !any {
-                headers.lines[0] = Some(("Vary", b"Origin"));
+                headers.push("Vary", "Origin");
             }
             return Ok(headers);
         };
         self.origins.check(self.scheme, origin, host)?;
-        let allowed = if any { b"*" } else { origin };
-        let credentials = self.credentials == Credentials::Include;
-        let preflight = kind == Kind::Preflight;
-        headers.lines = [
-            Some(("Access-Control-Allow-Origin", allowed)),
-            Some(("Vary", b"Origin")),
-            credentials.then_some(("Access-Control-Allow-Credentials", b"true")),
-            preflight.then_some(("Access-Control-Allow-Methods", ALLOW_METHODS.as_bytes())),
-            preflight.then_some(("Access-Control-Allow-Headers", ALLOW_HEADERS.as_bytes())),
-            preflight.then_some(("Access-Control-Max-Age", MAX_AGE.as_bytes())),
-        ];
+        // The policy compares with a host that the caller may not have looked at; what is echoed is an origin in any case.
+        let allowed = if any { "*" } else { serialized(origin).ok_or(OriginRefusal::NotSame)? };
+        headers.push("Access-Control-Allow-Origin", allowed);
+        headers.push("Vary", "Origin");
+        if self.credentials == Credentials::Include {
+            headers.push("Access-Control-Allow-Credentials", "true");
+        }
+        if kind == Kind::Preflight {
+            headers.push("Access-Control-Allow-Methods", ALLOW_METHODS);
+            headers.push("Access-Control-Allow-Headers", ALLOW_HEADERS);
+            headers.push("Access-Control-Max-Age", MAX_AGE);
+        }
         Ok(headers)
     }
 }
@@ -96,17 +98,31 @@ enum Kind {
     Preflight,
 }
 
-/// Header lines for an answer. What stands in them of the request (its origin) was checked to be an origin.
+/// Header lines for an answer. What stands in them of the request (its origin) was checked to be an origin, whatever host the
+/// caller compared it with.
 #[derive(Clone, Copy, Debug)]
 #[must_use = "the answer needs these header lines"]
 pub struct CorsHeaders<'o> {
-    lines: [Option<(&'static str, &'o [u8])>; 6],
+    lines: [(&'o str, &'o str); 6],
+    len: usize,
 }
 
 impl<'o> CorsHeaders<'o> {
+    /// The lines, name and value, as all that writes answers takes them: [`Response::headers`](super::Response::headers),
+    /// [`Rejection::write_with`](super::upgrade::Rejection::write_with), an event stream's `open`.
+    pub fn as_slice(&self) -> &[(&'o str, &'o str)] {
+        &self.lines[..self.len]
+    }
+
     /// The lines: name and value.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &'o [u8])> + use<'o> {
-        self.lines.into_iter().flatten()
+    pub fn iter(&self) -> impl Iterator<Item = (&'o str, &'o str)> + use<'o> {
+        self.lines.into_iter().take(self.len)
+    }
+
+    /// Appends a line; there are never more than the table holds.
+    fn push(&mut self, name: &'o str, value: &'o str) {
+        self.lines[self.len] = (name, value);
+        self.len += 1;
     }
 }
 
@@ -137,7 +153,8 @@ mod tests {
     }
 
     fn lines(headers: CorsHeaders<'_>) -> Vec<(&str, &str)> {
-        headers.iter().map(|(name, value)| (name, core::str::from_utf8(value).unwrap())).collect()
+        assert!(headers.iter().eq(headers.as_slice().iter().copied()));
+        headers.iter().collect()
     }
 
     #[test]
@@ -194,6 +211,24 @@ mod tests {
         assert_eq!(lines(listed(Credentials::Omit).simple(None, HOST).unwrap()), [("Vary", "Origin")]);
         let any = Cors::new(OriginPolicy::Any, Credentials::Omit, Scheme::Https).unwrap();
         assert_eq!(any.simple(None, HOST).unwrap().iter().count(), 0);
+    }
+
+    #[test]
+    fn h25_what_is_no_origin_is_never_echoed_whatever_the_host() {
+        let own = Cors::new(OriginPolicy::Same, Credentials::Include, Scheme::Http).unwrap();
+        for host in ["a\r\nset-cookie: x", "a\n", "a\0", "a b", "a\u{e9}", "a/", "a,http://b", "a@b", "a:b"] {
+            let origin = alloc::format!("http://{host}");
+            if let Ok(headers) = own.simple(Some(origin.as_bytes()), host.as_bytes()) {
+                panic!("{:?}", headers.as_slice());
+            }
+        }
+        assert!(own.simple(Some(b"http://\xff"), b"\xff").is_err());
+        // White space around the value of a header is no part of it.
+        let headers = own.simple(Some(b" http://a\t"), b"a").unwrap();
+        assert_eq!(headers.as_slice()[0], ("Access-Control-Allow-Origin", "http://a"));
+        // The opaque origin where it is listed.
+        let null = Cors::new(OriginPolicy::listed(["null"]).unwrap(), Credentials::Omit, Scheme::Http).unwrap();
+        assert_eq!(null.simple(Some(b"null"), b"a").unwrap().as_slice()[0].1, "null");
     }
 
     #[test]
