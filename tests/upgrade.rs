@@ -513,3 +513,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn h22_an_absolute_target_names_the_host_that_the_origin_is_compared_with() {
+    let check = |target: &str, host: &str, origin: &str| {
+        let mut head = format!(
+            "GET {target} HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        .into_bytes();
+        let mut input = Input::new(&mut head);
+        let head = RequestReader::new().read(&HeadLimits::default(), &mut input).unwrap().unwrap();
+        Upgrade::check_head(&UpgradeConfig::default(), &head).map(|_| ())
+    };
+    assert_eq!(check("http://a/chat?x", "b", "http://a"), Ok(()));
+    assert_eq!(check("http://a:81?x=/", "b", "http://a:81"), Ok(()));
+    assert!(matches!(check("http://a/chat", "b", "http://b"), Err(Rejection::Origin(_))));
+    // In the other form an authority later in the target is none.
+    assert_eq!(check("/chat?http://a/", "b", "http://b"), Ok(()));
+    assert!(matches!(check("/chat?http://a/", "b", "http://a"), Err(Rejection::Origin(_))));
+}

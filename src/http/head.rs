@@ -339,11 +339,25 @@ impl<'i> RequestHead<'i> {
     /// Host and port that the request is for: the authority of an absolute target, which goes before the Host field (RFC 9112
     /// section 3.2.2), else the Host field. `None` only in HTTP/1.0.
     pub fn authority(&self) -> Option<&str> {
-        let target = self.target();
-        match absolute(&target[..target.find('?').unwrap_or(target.len())]) {
-            Some((authority, _)) => Some(authority),
+        match self.target_authority() {
+            Some(authority) => Some(authority),
             None => self.headers().get("host").map(text),
         }
+    }
+
+    /// The authority of an absolute target; `None` for the other forms.
+    #[inline]
+    pub(crate) fn target_authority(&self) -> Option<&'i str> {
+        match self.bytes.get(usize::from(self.parts.method_len) + 1) {
+            Some(b'/') => None,
+            _ => self.absolute_authority(),
+        }
+    }
+
+    #[cold]
+    fn absolute_authority(&self) -> Option<&'i str> {
+        let target = self.target();
+        absolute(&target[..target.find('?').unwrap_or(target.len())]).map(|(authority, _)| authority)
     }
 
     /// The protocol version.
