@@ -92,7 +92,7 @@ pub enum HeadError {
     LineEnd,
     /// A method that is no token, a target that is none, or not three parts with single spaces between.
     RequestLine,
-    /// A well-formed version other than HTTP/1.0 and HTTP/1.1.
+    /// A well-formed version other than HTTP/1.0 and HTTP/1.1, HTTP/1.2 and above among them: deliberate strictness.
     Version,
     /// A malformed status line, or a status below 100.
     StatusLine,

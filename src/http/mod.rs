@@ -8,7 +8,9 @@
 //! [`url`] is what a client connects to.
 //!
 //! Strictness is one policy for both roles: what RFC 9112 lets a recipient repair (bare LF, line folding, repeated lengths) is
-//! refused, because each of those repairs has been the half of a request smuggling attack.
+//! refused, because each of those repairs has been the half of a request smuggling attack. HTTP/1.2 and above are refused too,
+//! with 505, where RFC 9110 section 2.5 would have them read as HTTP/1.1: nobody ever defined or sent them, so whoever does is
+//! probing for two recipients that disagree.
 
 pub mod body;
 pub mod client;

@@ -47,7 +47,8 @@ pub enum RequestError {
     Busy,
     /// The connection is over.
     Closed,
-    /// It does not fit into the output.
+    /// It does not fit into the output. Not now, where it is no longer than [`Full::limit`]: write some of the output and try
+    /// again. Never, where it is longer: a request goes in whole.
     Full(Full),
 }
 
