@@ -193,6 +193,118 @@ fn h3_host_stands_exactly_once() {
 }
 
 #[test]
+fn h21_a_fragment_in_a_target_is_400_in_every_form() {
+    for line in
+        ["GET /#", "GET /a#/../b", "GET /a?b#c", "GET http://a/b#c", "GET http://a#", "OPTIONS *#", "CONNECT a:1#"]
+    {
+        assert_eq!(refused(format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n")), HeadError::RequestLine, "{line}");
+    }
+}
+
+#[test]
+fn h21_connect_takes_a_host_with_a_port_and_nothing_else() {
+    for good in ["a:1", "a:65535", "[::1]:443", "example.com:00080"] {
+        let head = format!("CONNECT {good} HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert!(request(head.as_bytes(), 1).0.unwrap().is_some(), "{good}");
+    }
+    for bad in [
+        "/",
+        "/admin",
+        "*",
+        "http://a:1/",
+        "a",
+        "a:",
+        "a:0",
+        "a:65536",
+        "a:99999",
+        "a:+1",
+        ":80",
+        "u@a:80",
+        "a:1/",
+        "a:b:1",
+    ] {
+        let head = format!("CONNECT {bad} HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(refused(head), HeadError::RequestLine, "{bad}");
+    }
+}
+
+#[test]
+fn h21_a_port_above_65535_is_400_wherever_it_stands() {
+    for good in ["http://a:65535/", "http://a:/", "http://[::1]:65535"] {
+        let head = format!("GET {good} HTTP/1.1\r\nHost: a:65535\r\n\r\n");
+        assert!(request(head.as_bytes(), 1).0.unwrap().is_some(), "{good}");
+    }
+    for bad in ["http://a:65536/", "http://a:99999", "http://a:000080/", "http://[::1]:65536/?q", "http://:80/"] {
+        assert_eq!(refused(format!("GET {bad} HTTP/1.1\r\nHost: a\r\n\r\n")), HeadError::RequestLine, "{bad}");
+    }
+    for bad in ["a:65536", "[::1]:99999"] {
+        assert_eq!(refused(format!("GET / HTTP/1.1\r\nHost: {bad}\r\n\r\n")), HeadError::HostInvalid, "{bad}");
+    }
+}
+
+#[test]
+fn a_refusal_names_the_cap_that_stood_in_the_way() {
+    let limits = HeadLimits { bytes: usize::MAX, headers: usize::MAX, request_line: usize::MAX };
+    let refused = |mut bytes: Vec<u8>| RequestReader::new().read(&limits, &mut Input::new(&mut bytes)).unwrap_err();
+    let mut head = b"GET / HTTP/1.1\r\nHost: a\r\nx: ".to_vec();
+    head.resize(70_000, b'x');
+    assert_eq!(refused(head).to_string(), "head of more than 65535 bytes");
+    let head = [&b"GET / HTTP/1.1\r\n"[..], &b"x:\r\n".repeat(100)].concat();
+    assert_eq!(refused(head).to_string(), "more than 64 header fields");
+    assert_eq!(refused(vec![b'x'; 70_000]).to_string(), "request line of more than 65535 octets");
+}
+
+#[test]
+fn the_tiniest_caps_judge_the_same_at_any_cut() {
+    fn verdict(bytes: &[u8], piece: usize, mut read: impl FnMut(&mut Input<'_>) -> Result<bool, HeadError>) -> String {
+        for piece in bytes.to_vec().chunks_mut(piece) {
+            match read(&mut Input::new(piece)) {
+                Ok(false) => {}
+                done => return format!("{done:?}"),
+            }
+        }
+        "more".into()
+    }
+    let heads = [
+        "GET / HTTP/1.0\r\n\r\n",
+        "\r\nGET / HTTP/1.0\r\n\r\n",
+        "\r\n\r\n\r\n",
+        "\rX",
+        "\n",
+        "G\n",
+        "G\r\n",
+        "GE\r\r\n",
+        "HTTP/1.1 200\r\n\r\n",
+        "HTTP/1.1 200\r\nx: y\r\n\r\n",
+        "H\nT",
+    ];
+    for bytes in 0..24 {
+        for (headers, request_line) in [(64, 8000), (0, 8000), (64, 0), (1, 1), (0, 2)] {
+            let limits = HeadLimits { bytes, headers, request_line };
+            for head in heads.map(str::as_bytes) {
+                let request = |piece| {
+                    let mut reader = RequestReader::new();
+                    verdict(head, piece, |input| reader.read(&limits, input).map(|head| head.is_some()))
+                };
+                let response = |piece| {
+                    let mut reader = ResponseReader::new();
+                    verdict(head, piece, |input| reader.read(&limits, input).map(|head| head.is_some()))
+                };
+                for piece in 1..8 {
+                    assert_eq!(request(piece), request(usize::MAX), "{} {limits:?}", head.escape_ascii());
+                    assert_eq!(response(piece), response(usize::MAX), "{} {limits:?}", head.escape_ascii());
+                }
+            }
+        }
+    }
+    // The least cap lets the shortest head there is through.
+    let limits = HeadLimits { bytes: 0, ..HeadLimits::default() };
+    let mut shortest = *b"HTTP/1.1 200\r\n\r\n";
+    assert_eq!(shortest.len(), tautline::http::head::MIN_HEAD);
+    assert!(ResponseReader::new().read(&limits, &mut Input::new(&mut shortest)).unwrap().is_some());
+}
+
+#[test]
 fn h8_a_head_without_end_is_431_at_the_cap() {
     let mut head = b"GET / HTTP/1.1\r\nHost: a\r\nx: ".to_vec();
     head.resize(8192, b'y');

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use tautline::http::server::Event;
 use tautline::http::{Client, RequestReader, Response, ResponseReader, Server, ServerConfig};
-use tautline::{Buffers, Input, Instant, Output};
+use tautline::{Buffers, Input, Instant, Output, ws};
 
 /// Counts what the present thread allocates.
 struct Counting;
@@ -150,4 +150,29 @@ fn h8_h9_h20_hostile_input_grows_a_connection_by_less_than_64_kib() {
             assert!(peak < 64 << 10, "{peak} bytes, pieces of {piece}: {}", case[..30.min(case.len())].escape_ascii());
         }
     }
+}
+
+#[test]
+fn a_half_received_head_holds_little_though_the_pool_has_a_megabyte() {
+    let mut buffers = Buffers::new();
+    let mut out = Output::new();
+    // A message of 1 MiB over two reads leaves its buffer in the pool.
+    let mut socket = ws::Connection::client(Arc::new(ws::Config::DEFAULT), [0; 16], Instant::ORIGIN);
+    let mut frame = vec![0x82, 127, 0, 0, 0, 0, 0, 16, 0, 0];
+    frame.resize(10 + (1 << 20), 7);
+    let (first, second) = frame.split_at_mut(1 << 19);
+    for part in [first, second] {
+        let mut input = Input::with_buffers(part, &mut buffers);
+        while let Ok(Some(_)) = socket.next_event(&mut input, &mut out, Instant::ORIGIN) {}
+    }
+    let before = buffers.kept();
+    assert!(before >= 1 << 20);
+    let mut server = server();
+    let held = HELD.get();
+    for mut byte in *b"GET / HTTP/1.1\r\nHost: a\r\n\r" {
+        let mut input = Input::with_buffers(std::slice::from_mut(&mut byte), &mut buffers);
+        assert!(matches!(server.next_event(&mut input, &mut out, Instant::ORIGIN), Ok(None)));
+    }
+    assert_eq!(buffers.kept(), before);
+    assert!(HELD.get() - held <= 1024, "{}", HELD.get() - held);
 }

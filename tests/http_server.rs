@@ -4,7 +4,10 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
+use tautline::http::cors::{Cors, Credentials};
+use tautline::http::origin::OriginPolicy;
 use tautline::http::server::{Event, Streaming};
+use tautline::http::url::Scheme;
 use tautline::http::{
     BodyError, Closed, Deadline, Error, FieldError, HeadError, Response, ResponseError, Server, ServerConfig,
 };
@@ -680,4 +683,75 @@ proptest! {
         prop_assert_eq!(count, usize::from(line.server.is_finished()));
         prop_assert!(!line.server.owes_answer());
     }
+}
+
+/// What a server with CORS answers to `request`, which may be a preflight.
+fn answer_with_cors(cors: &Cors, request: &str) -> String {
+    let mut server = Server::new(Arc::new(ServerConfig::default()), at(0));
+    let mut out = Output::new();
+    let mut bytes = request.as_bytes().to_vec();
+    let mut input = Input::new(&mut bytes);
+    while let Some(event) = server.next_event(&mut input, &mut out, at(0)).unwrap() {
+        let Event::Request(head) = event else { continue };
+        let host = head.authority().unwrap_or_default().as_bytes();
+        let (origin, preflight) = (head.headers().get("origin"), head.method() == "OPTIONS");
+        let allowed = if preflight { cors.preflight(origin, host) } else { cors.simple(origin, host) };
+        match &allowed {
+            Ok(headers) if preflight => {
+                server.respond(&Response::new(204).headers(headers.as_slice()), b"", &mut out).unwrap();
+            }
+            Ok(headers) => {
+                let own = [("content-type", "text/plain")];
+                server.respond(&Response::new(200).base(&own).headers(headers.as_slice()), b"hi", &mut out).unwrap();
+            }
+            Err(refusal) => server.respond(&Response::new(refusal.status()), b"", &mut out).unwrap(),
+        }
+    }
+    String::from_utf8(out.chunks().flatten().copied().collect()).unwrap()
+}
+
+#[test]
+fn h30_a_preflight_and_the_request_behind_it_are_answered_end_to_end() {
+    let origins = OriginPolicy::listed(["https://app.example.com"]).unwrap();
+    let cors = Cors::new(origins, Credentials::Include, Scheme::Https).unwrap();
+    let request = |method: &str, origin: &str| {
+        let preflight = if method == "OPTIONS" { "Access-Control-Request-Method: GET\r\n" } else { "" };
+        let head = format!("{method} /events HTTP/1.1\r\nHost: api.example.com\r\nOrigin: {origin}\r\n{preflight}\r\n");
+        answer_with_cors(&cors, &head)
+    };
+    assert_eq!(
+        request("OPTIONS", "https://app.example.com"),
+        "HTTP/1.1 204 No Content\r\naccess-control-allow-origin: https://app.example.com\r\nvary: Origin\r\n\
+        access-control-allow-credentials: true\r\naccess-control-allow-methods: GET, POST, OPTIONS\r\n\
+        access-control-allow-headers: Last-Event-ID, Authorization, Content-Type\r\naccess-control-max-age: 7200\r\n\r\n"
+    );
+    let answer = request("GET", "https://app.example.com");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nhi"), "{answer}");
+    for line in [
+        "\r\naccess-control-allow-origin: https://app.example.com\r\n",
+        "\r\nvary: Origin\r\n",
+        "\r\naccess-control-allow-credentials: true\r\n",
+        "\r\ncontent-type: text/plain\r\n",
+    ] {
+        assert!(answer.contains(line), "{answer}");
+    }
+    assert!(!answer.contains("access-control-allow-methods"));
+    for method in ["OPTIONS", "GET"] {
+        let answer = request(method, "https://evil.io");
+        assert!(answer.starts_with("HTTP/1.1 403 ") && !answer.to_lowercase().contains("access-control"), "{answer}");
+    }
+}
+
+#[test]
+fn h30_an_event_stream_takes_the_lines_as_they_are() {
+    let cors = Cors::new(OriginPolicy::Any, Credentials::Omit, Scheme::Http).unwrap();
+    let headers = cors.simple(Some(b"https://anywhere.example"), b"a").unwrap();
+    let mut line = Line::new();
+    line.feed(GET);
+    let config = tautline::sse::ServerStreamConfig::default();
+    let opened =
+        tautline::sse::ServerStream::open(&config, &mut line.server, headers.as_slice(), 0, &mut line.out, at(0));
+    assert!(opened.is_ok());
+    let answer = line.sent();
+    assert!(answer.contains("\r\naccess-control-allow-origin: *\r\nvary: Origin\r\n"), "{answer}");
 }

@@ -55,7 +55,8 @@ pub enum Event<'i> {
     Response(ResponseHead<'i>),
     /// The next bytes of the response's body, never empty.
     Body(&'i [u8]),
-    /// The response is complete. Comes once per response, also without a body.
+    /// The response is complete. Comes once per response, also without a body. Trailers behind a chunked body were checked and
+    /// dropped: see [`body`](super::body).
     End,
     /// The connection is over. Comes exactly once.
     Closed(Closed),

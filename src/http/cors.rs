@@ -3,7 +3,7 @@
 //! Pure functions from a request's headers to the header lines of its answer. A WebSocket needs none of this: its own Origin
 //! check is in [`upgrade`](super::upgrade).
 
-use crate::http::origin::{OriginPolicy, OriginRefusal};
+use crate::http::origin::{OriginPolicy, OriginRefusal, serialized};
 use crate::http::url::Scheme;
 use core::fmt;
 
@@ -47,7 +47,8 @@ impl Cors {
         Ok(Self { origins, credentials, scheme })
     }
 
-    /// The header lines to add to the answer of a request that is no preflight, given its Origin header and its Host.
+    /// The header lines to add to the answer of a request that is no preflight, given its Origin header and the host that it is
+    /// for ([`RequestHead::authority`](super::RequestHead::authority)).
     ///
     /// A request without Origin gets `Vary` all the same, so that no cache gives its answer to a page.
     ///
@@ -66,26 +67,27 @@ impl Cors {
     }
 
     fn headers<'o>(&self, origin: Option<&'o [u8]>, host: &[u8], kind: Kind) -> Result<CorsHeaders<'o>, OriginRefusal> {
-        let mut headers = CorsHeaders { lines: [None; 6] };
+        let mut headers = CorsHeaders { lines: [("", ""); 6], len: 0 };
         let any = self.origins == OriginPolicy::Any;
         let Some(origin) = origin else {
             if !any {
-                headers.lines[0] = Some(("Vary", b"Origin"));
+                headers.push("vary", "Origin");
             }
             return Ok(headers);
         };
         self.origins.check(self.scheme, origin, host)?;
-        let allowed = if any { b"*" } else { origin };
-        let credentials = self.credentials == Credentials::Include;
-        let preflight = kind == Kind::Preflight;
-        headers.lines = [
-            Some(("Access-Control-Allow-Origin", allowed)),
-            Some(("Vary", b"Origin")),
-            credentials.then_some(("Access-Control-Allow-Credentials", b"true")),
-            preflight.then_some(("Access-Control-Allow-Methods", ALLOW_METHODS.as_bytes())),
-            preflight.then_some(("Access-Control-Allow-Headers", ALLOW_HEADERS.as_bytes())),
-            preflight.then_some(("Access-Control-Max-Age", MAX_AGE.as_bytes())),
-        ];
+        // The policy compares with a host that the caller may not have looked at; what is echoed is an origin in any case.
+        let allowed = if any { "*" } else { serialized(origin).ok_or(OriginRefusal::NotSame)? };
+        headers.push("access-control-allow-origin", allowed);
+        headers.push("vary", "Origin");
+        if self.credentials == Credentials::Include {
+            headers.push("access-control-allow-credentials", "true");
+        }
+        if kind == Kind::Preflight {
+            headers.push("access-control-allow-methods", ALLOW_METHODS);
+            headers.push("access-control-allow-headers", ALLOW_HEADERS);
+            headers.push("access-control-max-age", MAX_AGE);
+        }
         Ok(headers)
     }
 }
@@ -96,17 +98,31 @@ enum Kind {
     Preflight,
 }
 
-/// Header lines for an answer. What stands in them of the request (its origin) was checked to be an origin.
+/// Header lines for an answer. What stands in them of the request (its origin) was checked to be an origin, whatever host the
+/// caller compared it with.
 #[derive(Clone, Copy, Debug)]
 #[must_use = "the answer needs these header lines"]
 pub struct CorsHeaders<'o> {
-    lines: [Option<(&'static str, &'o [u8])>; 6],
+    lines: [(&'o str, &'o str); 6],
+    len: usize,
 }
 
 impl<'o> CorsHeaders<'o> {
+    /// The lines, name and value, as all that writes answers takes them: [`Response::headers`](super::Response::headers),
+    /// [`Rejection::write_with`](super::upgrade::Rejection::write_with), an event stream's `open`.
+    pub fn as_slice(&self) -> &[(&'o str, &'o str)] {
+        &self.lines[..self.len]
+    }
+
     /// The lines: name and value.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &'o [u8])> + use<'o> {
-        self.lines.into_iter().flatten()
+    pub fn iter(&self) -> impl Iterator<Item = (&'o str, &'o str)> + use<'o> {
+        self.lines.into_iter().take(self.len)
+    }
+
+    /// Appends a line; there are never more than the table holds.
+    fn push(&mut self, name: &'o str, value: &'o str) {
+        self.lines[self.len] = (name, value);
+        self.len += 1;
     }
 }
 
@@ -137,7 +153,8 @@ mod tests {
     }
 
     fn lines(headers: CorsHeaders<'_>) -> Vec<(&str, &str)> {
-        headers.iter().map(|(name, value)| (name, core::str::from_utf8(value).unwrap())).collect()
+        assert!(headers.iter().eq(headers.as_slice().iter().copied()));
+        headers.iter().collect()
     }
 
     #[test]
@@ -145,11 +162,11 @@ mod tests {
         assert_eq!(
             lines(listed(Credentials::Omit).preflight(Some(PAGE), HOST).unwrap()),
             [
-                ("Access-Control-Allow-Origin", "https://app.example.com"),
-                ("Vary", "Origin"),
-                ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
-                ("Access-Control-Allow-Headers", "Last-Event-ID, Authorization, Content-Type"),
-                ("Access-Control-Max-Age", "7200"),
+                ("access-control-allow-origin", "https://app.example.com"),
+                ("vary", "Origin"),
+                ("access-control-allow-methods", "GET, POST, OPTIONS"),
+                ("access-control-allow-headers", "Last-Event-ID, Authorization, Content-Type"),
+                ("access-control-max-age", "7200"),
             ]
         );
     }
@@ -172,9 +189,9 @@ mod tests {
         assert!(Cors::new(OriginPolicy::Any, Credentials::Include, Scheme::Https).is_err());
         let any = Cors::new(OriginPolicy::Any, Credentials::Omit, Scheme::Https).unwrap();
         let simple = lines(any.simple(Some(b"https://evil.io"), HOST).unwrap());
-        assert_eq!(simple, [("Access-Control-Allow-Origin", "*"), ("Vary", "Origin")]);
+        assert_eq!(simple, [("access-control-allow-origin", "*"), ("vary", "Origin")]);
         let preflight = lines(any.preflight(Some(b"https://evil.io"), HOST).unwrap());
-        assert!(preflight.iter().all(|(name, _)| *name != "Access-Control-Allow-Credentials"));
+        assert!(preflight.iter().all(|(name, _)| *name != "access-control-allow-credentials"));
     }
 
     #[test]
@@ -182,18 +199,36 @@ mod tests {
         assert_eq!(
             lines(listed(Credentials::Include).simple(Some(PAGE), HOST).unwrap()),
             [
-                ("Access-Control-Allow-Origin", "https://app.example.com"),
-                ("Vary", "Origin"),
-                ("Access-Control-Allow-Credentials", "true"),
+                ("access-control-allow-origin", "https://app.example.com"),
+                ("vary", "Origin"),
+                ("access-control-allow-credentials", "true"),
             ]
         );
     }
 
     #[test]
     fn h30_an_answer_to_no_page_still_varies_by_origin() {
-        assert_eq!(lines(listed(Credentials::Omit).simple(None, HOST).unwrap()), [("Vary", "Origin")]);
+        assert_eq!(lines(listed(Credentials::Omit).simple(None, HOST).unwrap()), [("vary", "Origin")]);
         let any = Cors::new(OriginPolicy::Any, Credentials::Omit, Scheme::Https).unwrap();
         assert_eq!(any.simple(None, HOST).unwrap().iter().count(), 0);
+    }
+
+    #[test]
+    fn h25_what_is_no_origin_is_never_echoed_whatever_the_host() {
+        let own = Cors::new(OriginPolicy::Same, Credentials::Include, Scheme::Http).unwrap();
+        for host in ["a\r\nset-cookie: x", "a\n", "a\0", "a b", "a\u{e9}", "a/", "a,http://b", "a@b", "a:b"] {
+            let origin = alloc::format!("http://{host}");
+            if let Ok(headers) = own.simple(Some(origin.as_bytes()), host.as_bytes()) {
+                panic!("{:?}", headers.as_slice());
+            }
+        }
+        assert!(own.simple(Some(b"http://\xff"), b"\xff").is_err());
+        // White space around the value of a header is no part of it.
+        let headers = own.simple(Some(b" http://a\t"), b"a").unwrap();
+        assert_eq!(headers.as_slice()[0], ("access-control-allow-origin", "http://a"));
+        // The opaque origin where it is listed.
+        let null = Cors::new(OriginPolicy::listed(["null"]).unwrap(), Credentials::Omit, Scheme::Http).unwrap();
+        assert_eq!(null.simple(Some(b"null"), b"a").unwrap().as_slice()[0].1, "null");
     }
 
     #[test]

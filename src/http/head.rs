@@ -11,6 +11,7 @@ use crate::http::field::is;
 use crate::http::framing::framing;
 use crate::http::headers::{Field, text};
 use crate::http::lines::{Lines, StartLine};
+use crate::http::origin::parse_port;
 use crate::http::target::{self, DecodeError, Plus, Query};
 use crate::input::Input;
 use alloc::borrow::Cow;
@@ -23,13 +24,17 @@ pub use crate::http::headers::Headers;
 /// The most header fields that a head can hold, whatever the configuration says: the fixed size of its table.
 pub const MAX_HEADERS: usize = 64;
 
+/// The least that [`HeadLimits::bytes`] can be: the size of the shortest head that there is, `HTTP/1.1 200` and an empty line.
+pub const MIN_HEAD: usize = 16;
+
 /// The most bytes that a head can hold, whatever the configuration says: positions in it are 16 bits.
 pub const MAX_HEAD: usize = u16::MAX as usize;
 
 /// Caps on a head. Each is checked as soon as it is exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadLimits {
-    /// Bytes of the whole head, its empty line included; at most [`MAX_HEAD`]. Default 8192 (as Pushpin): some cookies and a
+    /// Bytes of the whole head, its empty line included; from [`MIN_HEAD`] to [`MAX_HEAD`], and what is beyond counts as these.
+    /// Default 8192 (as Pushpin): some cookies and a
     /// token fit, a flood does not. Exceeded: 431.
     pub bytes: usize,
     /// Header fields; at most [`MAX_HEADERS`], which is the default. Exceeded: 431.
@@ -37,6 +42,14 @@ pub struct HeadLimits {
     /// Octets of the request line without its CRLF. Default 8000, the least that RFC 9112 section 3 recommends to support.
     /// Exceeded: 414. Does not concern responses.
     pub request_line: usize,
+}
+
+impl HeadLimits {
+    /// The cap on the whole head that holds.
+    #[inline]
+    pub(super) fn cap(&self) -> usize {
+        self.bytes.clamp(MIN_HEAD, MAX_HEAD)
+    }
 }
 
 impl Default for HeadLimits {
@@ -60,17 +73,17 @@ pub enum Version {
 pub enum HeadError {
     /// More bytes than `limit` without an end.
     TooLong {
-        /// [`HeadLimits::bytes`].
+        /// The cap that holds: [`HeadLimits::bytes`] within its bounds.
         limit: usize,
     },
     /// More header fields than `limit`.
     TooManyHeaders {
-        /// [`HeadLimits::headers`].
+        /// The cap that holds: [`HeadLimits::headers`], at most [`MAX_HEADERS`].
         limit: usize,
     },
     /// A request line of more than `limit` octets.
     RequestLineTooLong {
-        /// [`HeadLimits::request_line`].
+        /// [`HeadLimits::request_line`], or the cap on the whole head where that is lower.
         limit: usize,
     },
     /// More than two empty lines before the request line, or any before a status line.
@@ -79,7 +92,7 @@ pub enum HeadError {
     LineEnd,
     /// A method that is no token, a target that is none, or not three parts with single spaces between.
     RequestLine,
-    /// A well-formed version other than HTTP/1.0 and HTTP/1.1.
+    /// A well-formed version other than HTTP/1.0 and HTTP/1.1, HTTP/1.2 and above among them: deliberate strictness.
     Version,
     /// A malformed status line, or a status below 100.
     StatusLine,
@@ -326,11 +339,25 @@ impl<'i> RequestHead<'i> {
     /// Host and port that the request is for: the authority of an absolute target, which goes before the Host field (RFC 9112
     /// section 3.2.2), else the Host field. `None` only in HTTP/1.0.
     pub fn authority(&self) -> Option<&str> {
-        let target = self.target();
-        match absolute(&target[..target.find('?').unwrap_or(target.len())]) {
-            Some((authority, _)) => Some(authority),
+        match self.target_authority() {
+            Some(authority) => Some(authority),
             None => self.headers().get("host").map(text),
         }
+    }
+
+    /// The authority of an absolute target; `None` for the other forms.
+    #[inline]
+    pub(crate) fn target_authority(&self) -> Option<&'i str> {
+        match self.bytes.get(usize::from(self.parts.method_len) + 1) {
+            Some(b'/') => None,
+            _ => self.absolute_authority(),
+        }
+    }
+
+    #[cold]
+    fn absolute_authority(&self) -> Option<&'i str> {
+        let target = self.target();
+        absolute(&target[..target.find('?').unwrap_or(target.len())]).map(|(authority, _)| authority)
     }
 
     /// The protocol version.
@@ -477,7 +504,7 @@ impl ResponseParts {
 /// The part of `bytes` that a head may lie in: the cap counts head bytes only, so what follows is not looked at.
 #[inline]
 pub(super) fn capped<'b>(bytes: &'b [u8], limits: &HeadLimits) -> &'b [u8] {
-    &bytes[..bytes.len().min(limits.bytes).min(MAX_HEAD)]
+    &bytes[..bytes.len().min(limits.cap())]
 }
 
 /// Parses the request head that `bytes` begin with into `parts`: where it ends.
@@ -498,7 +525,7 @@ fn parse_request(bytes: &[u8], limits: &HeadLimits, parts: &mut RequestParts) ->
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
         return Err(HeadError::RequestLine);
     };
-    if !target.is_ascii() || !(target.as_bytes().first() == Some(&b'/') || is_other_target(method, target)) {
+    if !target.is_ascii() || !is_target(method, target) {
         return Err(HeadError::RequestLine);
     }
     let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
@@ -630,14 +657,28 @@ fn refusal(error: httparse::Error, bytes: &[u8], most: usize) -> HeadError {
     }
 }
 
-/// Whether a target that does not begin with `/` is one of the three other forms (RFC 9112 section 3.2).
+/// Whether a target of printable ASCII has the form that goes with the method (RFC 9112 section 3.2). No form holds a `#`: a
+/// fragment never leaves a client, and who cuts it off sees another path than who does not.
+#[inline]
+pub(super) fn is_target(method: &str, target: &str) -> bool {
+    let is_origin_form = target.as_bytes().first() == Some(&b'/') && method != "CONNECT";
+    (is_origin_form || is_other_target(method, target)) && !target.as_bytes().contains(&b'#')
+}
+
+/// Whether a target is of one of the three other forms: for CONNECT the authority, with a port (section 3.2.3), and nothing else.
 #[cold]
 fn is_other_target(method: &str, target: &str) -> bool {
     match method {
-        "CONNECT" => is_host(target.as_bytes()) && target.contains(':'),
+        "CONNECT" => {
+            let port = target.rsplit_once(':').and_then(|(_, port)| parse_port(port.as_bytes()));
+            port.is_some_and(|port| port > 0) && !target.starts_with(':') && is_host(target.as_bytes())
+        }
         "OPTIONS" if target == "*" => true,
         _ => absolute(&target[..target.find('?').unwrap_or(target.len())]).is_some_and(|(authority, path)| {
-            !authority.is_empty() && is_host(authority.as_bytes()) && (path.is_empty() || path.starts_with('/'))
+            !authority.is_empty()
+                && !authority.starts_with(':')
+                && is_host(authority.as_bytes())
+                && (path.is_empty() || path.starts_with('/'))
         }),
     }
 }
@@ -666,7 +707,7 @@ fn check_host(known: &Known<'_>, version: Version) -> Result<(), HeadError> {
     }
 }
 
-/// `uri-host [ ":" port ]`, as far as the characters go: a name, an IPv4 address or a bracketed literal. Also empty, which is what
+/// `uri-host [ ":" port ]`, as far as the characters go, with a port of at most 65535: a name, an IPv4 address or a bracketed literal. Also empty, which is what
 /// a target without authority asks for (RFC 9110 section 7.2).
 pub(crate) fn is_host(host: &[u8]) -> bool {
     /// unreserved, sub-delims and percent-encoding (RFC 3986 section 3.2.2), without the comma: no host has one, and a joined
@@ -690,7 +731,7 @@ pub(crate) fn is_host(host: &[u8]) -> bool {
     // From the end: digits, and a colon before them, are a port.
     let digits = host.iter().rev().take_while(|b| b.is_ascii_digit()).count();
     let name = match host.split_at(host.len() - digits) {
-        ([name @ .., b':'], port) if port.len() <= 5 => name,
+        ([name @ .., b':'], port) if port.is_empty() || parse_port(port).is_some() => name,
         _ => host,
     };
     match name {

@@ -1,13 +1,16 @@
 //! The search for the end of a head that arrives in pieces.
 
 use crate::http::field::is_token;
-use crate::http::head::{HeadError, HeadLimits, MAX_HEAD, MAX_HEADERS};
+use crate::http::head::{HeadError, HeadLimits, MAX_HEADERS};
 use crate::input::Input;
 use alloc::vec::Vec;
 
 /// Empty lines passed over before a request line. RFC 9112 section 2.2 asks for at least one, which old clients sent after a
 /// body; more than two is nobody's bug but noise that would evade the cap.
 const EMPTY_LINES: u8 = 2;
+
+/// Capacity of a pooled buffer that a head may begin with, in bytes: most heads fit in it.
+const SMALL: usize = 1024;
 
 /// Which line a head begins with: the only difference between the roles in the search for its end.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,7 +63,7 @@ impl Lines {
                 _ => {}
             }
         }
-        let cap = limits.bytes.min(MAX_HEAD);
+        let cap = limits.cap();
         let held = self.held.len();
         let rest = input.rest();
         let window = &rest[..rest.len().min(cap.saturating_sub(held))];
@@ -98,7 +101,7 @@ impl Lines {
                 StartLine::Request if line_start == 0 => {
                     HeadError::RequestLineTooLong { limit: limits.request_line.min(cap) }
                 }
-                _ => HeadError::TooLong { limit: limits.bytes },
+                _ => HeadError::TooLong { limit: cap },
             });
         }
         #[cfg(test)]
@@ -109,7 +112,7 @@ impl Lines {
             return Ok(None);
         }
         if held == 0 {
-            self.held = input.take_buffer();
+            self.held = small_buffer(input);
         }
         self.held.extend_from_slice(input.rest());
         self.line_start = line_start as u16;
@@ -171,6 +174,17 @@ impl Lines {
     }
 }
 
+/// A pooled buffer if it is small, else a new one, which grows with what arrives. A large one, which a message left in the pool,
+/// is not for a peer that sends one byte of a head and then waits for as long as the deadline lets it.
+fn small_buffer(input: &mut Input<'_>) -> Vec<u8> {
+    let buffer = input.take_buffer();
+    if buffer.capacity() <= SMALL {
+        return buffer;
+    }
+    input.give_buffer(buffer);
+    Vec::new()
+}
+
 /// Refuses a request line that reaches beyond its cap.
 fn check_line(limits: &HeadLimits, start: StartLine, line_start: usize, end: usize) -> Result<(), HeadError> {
     if start == StartLine::Request && line_start == 0 && end > limits.request_line {
@@ -182,7 +196,7 @@ fn check_line(limits: &HeadLimits, start: StartLine, line_start: usize, end: usi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::head::{RequestReader, ResponseReader};
+    use crate::http::head::{MAX_HEAD, RequestReader, ResponseReader};
     use alloc::vec;
 
     #[test]

@@ -42,6 +42,9 @@ impl OriginPolicy {
     /// may be written out or not. Everything else is compared byte for byte; white space around both is no part of them.
     /// O(origins listed). Allocates nothing.
     ///
+    /// `host` is taken to be the Host of a request that was parsed: with one that is no host, an origin that is none can be the
+    /// same. [`Cors`](super::cors::Cors), which echoes the origin, looks at it once more.
+    ///
     /// # Errors
     /// The refusal to answer with.
     #[inline]
@@ -71,6 +74,13 @@ impl OriginPolicy {
 fn is_spelled_alike(scheme: Scheme, origin: &[u8], host: &[u8]) -> bool {
     let page = if scheme.is_secure() { origin.strip_prefix(b"https://") } else { origin.strip_prefix(b"http://") };
     page == Some(host) && host.first().is_some_and(u8::is_ascii_alphanumeric)
+}
+
+/// An Origin header as text, if it is an origin: `null`, or what [`Parts::parse`] takes, which is ASCII without control characters.
+pub(crate) fn serialized(header: &[u8]) -> Option<&str> {
+    let origin = trim(header);
+    let sound = origin == Origin::NULL.as_bytes() || Parts::parse(origin).is_some();
+    if sound { core::str::from_utf8(origin).ok() } else { None }
 }
 
 /// Whether `origin` means the host and port that `host` means, however they are written.

@@ -1,7 +1,7 @@
 //! A client's requests as bytes (RFC 9112 section 3): validated first, then written whole or not at all.
 
 use crate::http::field::{self, FRAMING_FIELDS, FieldError, Fill, is_token};
-use crate::http::head::is_host;
+use crate::http::head::{is_host, is_target};
 use crate::http::response::Decimal;
 use crate::output::{Full, Output};
 use core::fmt;
@@ -34,7 +34,8 @@ pub struct Request<'a> {
 pub enum RequestError {
     /// A method that is no token, or is CONNECT, which this crate does not speak.
     Method,
-    /// A target that does not begin with `/` (or is `*` or absolute), or holds anything but printable ASCII without spaces.
+    /// A target that does not begin with `/` (and is neither absolute nor the `*` of OPTIONS), or holds a `#` or anything but
+    /// printable ASCII without spaces.
     Target,
     /// A host that is no host with an optional port.
     Host,
@@ -46,7 +47,8 @@ pub enum RequestError {
     Busy,
     /// The connection is over.
     Closed,
-    /// It does not fit into the output.
+    /// It does not fit into the output. Not now, where it is no longer than [`Full::limit`]: write some of the output and try
+    /// again. Never, where it is longer: a request goes in whole.
     Full(Full),
 }
 
@@ -56,7 +58,7 @@ impl fmt::Display for RequestError {
             Self::Field(e) => return e.fmt(f),
             Self::Full(e) => return e.fmt(f),
             Self::Method => "method is no token, or CONNECT",
-            Self::Target => "target holds other than printable ASCII, or begins wrongly",
+            Self::Target => "target holds a # or other than printable ASCII, or begins wrongly",
             Self::Host => "host is no host with an optional port",
             Self::Cookie => "cookie with a character that cookies have not",
             Self::Busy => "another response is not complete",
@@ -122,8 +124,7 @@ impl<'a> Request<'a> {
         if self.method.is_empty() || !self.method.bytes().all(is_token) || self.method == "CONNECT" {
             return Err(RequestError::Method);
         }
-        let begins = self.target.starts_with('/') || self.target == "*" || self.target.contains("://");
-        if !begins || !self.target.bytes().all(|b| b.is_ascii_graphic()) {
+        if !self.target.bytes().all(|b| b.is_ascii_graphic()) || !is_target(self.method, self.target) {
             return Err(RequestError::Target);
         }
         if !is_host(self.host.as_bytes()) {

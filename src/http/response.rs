@@ -40,7 +40,8 @@ pub enum ResponseError {
     NotStreaming,
     /// Connection handed over while a part of the request's body is still to come.
     BodyUnread,
-    /// It does not fit into the output.
+    /// It does not fit into the output. Not now, where it is no longer than [`Full::limit`]: write some of the output and try
+    /// again. Never, where it is longer: an answer goes in whole, so send a long body in chunks.
     Full(Full),
 }
 

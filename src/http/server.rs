@@ -53,7 +53,8 @@ pub enum Event<'i> {
     Request(RequestHead<'i>),
     /// The next bytes of the request's body, never empty.
     Body(&'i [u8]),
-    /// The request is complete. Comes once per request, also without a body, unless it was answered before.
+    /// The request is complete. Comes once per request, also without a body, unless it was answered before. Trailers behind a
+    /// chunked body were checked and dropped: see [`body`](super::body).
     BodyEnd,
     /// The connection is over: write what lies in the output, then close the socket. Comes exactly once.
     Closed(Closed),
@@ -268,6 +269,9 @@ impl Server {
     }
 
     /// Answers the present request with a `body` of known length. To a HEAD the same head goes out without the body.
+    ///
+    /// An answer of more bytes, head and body, than the output's [limit](Output::limit) never fits, however empty the output is:
+    /// stream it, or make the output with a higher limit.
     ///
     /// # Errors
     ///

@@ -95,6 +95,7 @@ struct UserInfo {
 impl Url {
     /// Parses an absolute URL: `scheme://[user[:password]@]host[:port][/path][?query]`.
     ///
+    /// User info without user and password is none, and an empty port means the scheme's own (RFC 3986 section 3.2.3).
     /// Dot segments of the path are resolved. A fragment of an `http` or `https` URL is dropped, as it never leaves a client.
     ///
     /// # Errors
@@ -112,7 +113,7 @@ impl Url {
         }
         let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let (credentials, host_port) = match authority.rsplit_once('@') {
-            Some((user_info, host_port)) => (Some(UserInfo::parse(user_info)?), host_port),
+            Some((user_info, host_port)) => (UserInfo::parse(user_info)?, host_port),
             None => (None, authority),
         };
         let (mut authority, port) = parse_host(host_port)?;
@@ -245,13 +246,15 @@ pub enum UrlError {
     TooLong,
     /// It does not begin with `ws://`, `wss://`, `http://` or `https://`.
     Scheme,
+    /// A percent sign without two hexadecimal digits behind it.
+    Percent,
     /// The user info holds a byte that has to be percent-encoded, a control character, or a colon in the user's name.
     Credentials,
     /// The host is empty, too long, or neither a name in ASCII nor an address.
     Host,
     /// The port is not a number from 1 to 65535.
     Port,
-    /// Path or query hold a byte that has to be percent-encoded, or a percent sign without two hexadecimal digits.
+    /// Path or query hold a byte that has to be percent-encoded.
     Target,
     /// A WebSocket URL has a fragment.
     Fragment,
@@ -262,10 +265,11 @@ impl fmt::Display for UrlError {
         f.write_str(match self {
             Self::TooLong => return write!(f, "URL too long: limit of {MAX_LEN} bytes"),
             Self::Scheme => "URL does not begin with ws://, wss://, http:// or https://",
+            Self::Percent => "percent sign without two hexadecimal digits in URL",
             Self::Credentials => "malformed user or password in URL",
             Self::Host => "malformed host in URL",
             Self::Port => "malformed port in URL",
-            Self::Target => "path or query of URL hold a byte that has to be percent-encoded",
+            Self::Target => "path or query of URL holds a byte that has to be percent-encoded",
             Self::Fragment => "a WebSocket URL has no fragment",
         })
     }
@@ -274,7 +278,8 @@ impl fmt::Display for UrlError {
 impl core::error::Error for UrlError {}
 
 impl UserInfo {
-    fn parse(text: &str) -> Result<Self, UrlError> {
+    /// `None` where both are empty: that names nobody, and `Basic Og==` would name somebody without a name.
+    fn parse(text: &str) -> Result<Option<Self>, UrlError> {
         let (user, password) = text.split_once(':').unwrap_or((text, ""));
         let (user, password) = (percent_decode(user)?, percent_decode(password)?);
         // RFC 7617 section 2: no colon in the user-id, no control characters in either.
@@ -282,7 +287,7 @@ impl UserInfo {
         if control || user.contains(&b':') {
             return Err(UrlError::Credentials);
         }
-        Ok(Self { user, password })
+        Ok((!user.is_empty() || !password.is_empty()).then_some(Self { user, password }))
     }
 }
 
@@ -294,7 +299,7 @@ fn percent_decode(text: &str) -> Result<Vec<u8>, UrlError> {
         decoded.push(match byte {
             b'%' => {
                 let mut digit = || char::from(bytes.next()?).to_digit(16);
-                let (high, low) = digit().zip(digit()).ok_or(UrlError::Credentials)?;
+                let (high, low) = digit().zip(digit()).ok_or(UrlError::Percent)?;
                 (high * 16 + low) as u8
             }
             _ if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:".contains(&byte) => byte,
@@ -324,6 +329,7 @@ fn parse_host(text: &str) -> Result<(String, Option<u16>), UrlError> {
         }
     };
     let port = match port.strip_prefix(':') {
+        Some("") => None,
         Some(digits) => Some(parse_port(digits.as_bytes()).filter(|port| *port != 0).ok_or(UrlError::Port)?),
         None if port.is_empty() => None,
         None => return Err(UrlError::Host),
@@ -338,7 +344,10 @@ fn parse_target(text: &str) -> Result<String, UrlError> {
         let good = match byte {
             b'%' => {
                 let mut digit = || bytes.next().is_some_and(|digit| digit.is_ascii_hexdigit());
-                digit() && digit()
+                if !(digit() && digit()) {
+                    return Err(UrlError::Percent);
+                }
+                true
             }
             // Browsers leave some of what RFC 3986 wants encoded (brackets, bars, braces), and servers take it. Not these:
             // a quote or an angle bracket breaks what it is printed into, and some take a backslash for a slash.
@@ -446,18 +455,12 @@ mod tests {
                     "ws://.",
                 ][..],
             ),
-            (
-                UrlError::Port,
-                &["ws://a:", "ws://a:0", "ws://a:65536", "ws://a:+80", "ws://a:8a", "ws://a:000080", "ws://a:80:80"],
-            ),
+            (UrlError::Port, &["ws://a:0", "ws://a:65536", "ws://a:+80", "ws://a:8a", "ws://a:000080", "ws://a:80:80"]),
             (
                 UrlError::Target,
                 &[
                     "ws://a/b c",
                     "ws://a/\u{e9}",
-                    "ws://a/%",
-                    "ws://a/%2",
-                    "ws://a/%zz",
                     "ws://a/\r\nX: y",
                     "ws://a/\0",
                     "ws://a/b\\c",
@@ -465,11 +468,9 @@ mod tests {
                     "ws://a/\u{7f}",
                 ],
             ),
+            (UrlError::Percent, &["ws://a/%", "ws://a/%2", "ws://a/%zz", "ws://a/?%2", "ws://u%@a", "ws://u:%4@a"]),
             (UrlError::Fragment, &["ws://a#", "wss://a/b#c", "ws://a?b#c"]),
-            (
-                UrlError::Credentials,
-                &["ws://u%@a", "ws://u%3Av:p@a", "ws://u:p%0A@a", "ws://u u@a", "ws://u@v@a", "ws://\u{e9}@a"],
-            ),
+            (UrlError::Credentials, &["ws://u%3Av:p@a", "ws://u:p%0A@a", "ws://u u@a", "ws://u@v@a", "ws://\u{e9}@a"]),
         ] {
             for text in texts {
                 // A lone "::1" reads as an empty host with a port.
@@ -488,7 +489,25 @@ mod tests {
         assert_eq!(format!("{with} {with:?}"), "wss://***@example.com/x?y wss://***@example.com/x?y");
         assert_eq!(url("ws://u@a").basic_authorization().as_deref(), Some("Basic dTo="));
         assert_eq!(url("ws://u:p:q@a").basic_authorization().as_deref(), Some("Basic dTpwOnE="));
+        assert_eq!(url("ws://:p@a").basic_authorization().as_deref(), Some("Basic OnA="));
         assert_eq!(url("ws://a").basic_authorization(), None);
+    }
+
+    #[test]
+    fn empty_user_info_is_none_and_an_empty_port_is_the_schemes_own() {
+        for text in ["http://@h/", "http://:@h/", "http://h:/", "http://@h:/", "http://h:80/"] {
+            let parsed = url(text);
+            assert_eq!(parsed, url("http://h/"), "{text}");
+            assert_eq!(parsed.basic_authorization(), None, "{text}");
+            assert_eq!((parsed.port(), parsed.authority(), parsed.to_string().as_str()), (80, "h", "http://h/"));
+        }
+        assert_eq!((url("wss://[::1]:").port(), url("wss://[::1]:").authority()), (443, "[::1]"));
+    }
+
+    #[test]
+    fn a_bad_percent_escape_is_named_as_the_cause() {
+        let text = Url::parse("http://h/a%2").unwrap_err().to_string();
+        assert_eq!(text, "percent sign without two hexadecimal digits in URL");
     }
 
     #[test]

@@ -77,6 +77,9 @@ impl<'h> Upgrade<'h> {
     /// Checks a request's head against RFC 6455 section 4.2.1 and the origin policy. One pass over the header lines, each
     /// looked at a bounded number of times; allocates nothing.
     ///
+    /// The origin is compared with the Host field: for an absolute target (RFC 9112 section 3.2.2) pass the target's authority as
+    /// the Host, as [`check_head`](Self::check_head) does.
+    ///
     /// Method and names may be text or bytes; names may come in any case, values with or without the white space around them.
     ///
     /// # Errors
@@ -96,12 +99,18 @@ impl<'h> Upgrade<'h> {
         fields.check(config, method.as_ref(), version)
     }
 
-    /// As [`check`](Self::check), of a head that this crate read.
+    /// As [`check`](Self::check), of a head that this crate read. Where its target is absolute the origin is compared with the
+    /// target's authority ([`RequestHead::authority`]) instead of the Host field.
     #[inline]
     pub fn check_head(config: &UpgradeConfig, head: &'h RequestHead<'_>) -> Result<Self, Rejection> {
         let mut fields = Fields::default();
         for line in head.headers().lazy() {
             fields.take(line.name_len(), || line.name(), || line.value());
+        }
+        // "the origin server MUST ignore the received Host header field (if any) and instead replace it with the host
+        // information of the request-target" (RFC 9112 section 3.2.2). That there is one Host was seen when the head was read.
+        if let Some(authority) = head.target_authority() {
+            fields.host.value = authority.as_bytes();
         }
         fields.check(config, head.method_bytes(), head.version())
     }
