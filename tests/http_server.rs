@@ -721,21 +721,21 @@ fn h30_a_preflight_and_the_request_behind_it_are_answered_end_to_end() {
     };
     assert_eq!(
         request("OPTIONS", "https://app.example.com"),
-        "HTTP/1.1 204 No Content\r\naccess-control-allow-origin: https://app.example.com\r\nvary: Origin\r\n\
-        access-control-allow-credentials: true\r\naccess-control-allow-methods: GET, POST, OPTIONS\r\n\
-        access-control-allow-headers: Last-Event-ID, Authorization, Content-Type\r\naccess-control-max-age: 7200\r\n\r\n"
+        "HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Origin: https://app.example.com\r\nVary: Origin\r\n\
+        Access-Control-Allow-Credentials: true\r\nAccess-Control-Allow-Methods: GET, POST, OPTIONS\r\n\
+        Access-Control-Allow-Headers: Last-Event-ID, Authorization, Content-Type\r\nAccess-Control-Max-Age: 7200\r\n\r\n"
     );
     let answer = request("GET", "https://app.example.com");
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nhi"), "{answer}");
     for line in [
-        "\r\naccess-control-allow-origin: https://app.example.com\r\n",
-        "\r\nvary: Origin\r\n",
-        "\r\naccess-control-allow-credentials: true\r\n",
+        "\r\nAccess-Control-Allow-Origin: https://app.example.com\r\n",
+        "\r\nVary: Origin\r\n",
+        "\r\nAccess-Control-Allow-Credentials: true\r\n",
         "\r\ncontent-type: text/plain\r\n",
     ] {
         assert!(answer.contains(line), "{answer}");
     }
-    assert!(!answer.contains("access-control-allow-methods"));
+    assert!(!answer.contains("Access-Control-Allow-Methods"));
     for method in ["OPTIONS", "GET"] {
         let answer = request(method, "https://evil.io");
         assert!(answer.starts_with("HTTP/1.1 403 ") && !answer.to_lowercase().contains("access-control"), "{answer}");
@@ -753,5 +753,5 @@ fn h30_an_event_stream_takes_the_lines_as_they_are() {
         tautline::sse::ServerStream::open(&config, &mut line.server, headers.as_slice(), 0, &mut line.out, at(0));
     assert!(opened.is_ok());
     let answer = line.sent();
-    assert!(answer.contains("\r\naccess-control-allow-origin: *\r\nvary: Origin\r\n"), "{answer}");
+    assert!(answer.contains("\r\nAccess-Control-Allow-Origin: *\r\nVary: Origin\r\n"), "{answer}");
 }

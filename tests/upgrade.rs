@@ -60,11 +60,11 @@ fn assert_answer(answer: &str, status: &str, lines: &[&str]) {
     for line in lines {
         assert!(head.lines().any(|present| present == *line), "{line} in {answer}");
     }
-    assert!(head.lines().any(|line| line == format!("content-length: {}", body.len())), "{answer}");
-    assert!(head.lines().any(|line| line.starts_with("connection: ") && line.ends_with("close")), "{answer}");
+    assert!(head.lines().any(|line| line == format!("Content-Length: {}", body.len())), "{answer}");
+    assert!(head.lines().any(|line| line.starts_with("Connection: ") && line.ends_with("close")), "{answer}");
 }
 
-const ACCEPT: &str = "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+const ACCEPT: &str = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 fn accepted(lines: &Lines, answer: Answer<'_>) -> Result<String, AnswerError> {
     let mut out = Output::new();
@@ -109,8 +109,8 @@ fn the_sample_request_of_rfc_6455_gets_its_sample_answer() {
     assert_eq!(
         written(&out),
         format!(
-            "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n{ACCEPT}\r\n\
-             sec-websocket-protocol: chat\r\n\r\n"
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{ACCEPT}\r\n\
+             Sec-WebSocket-Protocol: chat\r\n\r\n"
         )
     );
 }
@@ -122,7 +122,7 @@ fn h1_any_method_but_get_is_405_and_told_which_is_allowed() {
         let headers = lines.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         let rejection = Upgrade::check(&UpgradeConfig::default(), method, Version::Http11, headers).unwrap_err();
         assert_eq!(rejection, Rejection::Method);
-        assert_answer(&rejected(rejection), "405 Method Not Allowed", &["allow: GET", "connection: close"]);
+        assert_answer(&rejected(rejection), "405 Method Not Allowed", &["Allow: GET", "Connection: close"]);
     }
 }
 
@@ -132,7 +132,7 @@ fn h2_http_1_0_is_400() {
     let headers = lines.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
     let rejection = Upgrade::check(&UpgradeConfig::default(), "GET", Version::Http10, headers).unwrap_err();
     assert_eq!(rejection, Rejection::HttpVersion);
-    assert_answer(&rejected(rejection), "400 Bad Request", &["connection: close"]);
+    assert_answer(&rejected(rejection), "400 Bad Request", &["Connection: close"]);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn h4_no_upgrade_is_426_and_told_what_to_upgrade_to() {
     for values in [&[][..], &[""], &["h2c"], &["web socket"], &["websocket/13"], &["xwebsocket"], &["websockets"]] {
         assert_eq!(check(&plain_but("Upgrade", values)).unwrap_err(), Rejection::NoUpgrade, "{values:?}");
     }
-    let lines = &["upgrade: websocket", "connection: Upgrade, close"];
+    let lines = &["Upgrade: websocket", "Connection: Upgrade, close"];
     assert_answer(&rejected(Rejection::NoUpgrade), "426 Upgrade Required", lines);
 }
 
@@ -157,7 +157,7 @@ fn h4_an_upgrade_that_connection_does_not_name_is_400() {
     for values in [&[][..], &[""], &["keep-alive"], &["upgrades"], &["close"], &["up grade"]] {
         assert_eq!(check(&plain_but("Connection", values)).unwrap_err(), Rejection::NoConnection, "{values:?}");
     }
-    assert_answer(&rejected(Rejection::NoConnection), "400 Bad Request", &["connection: close"]);
+    assert_answer(&rejected(Rejection::NoConnection), "400 Bad Request", &["Connection: close"]);
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn h6_a_key_that_is_missing_repeated_or_not_16_bytes_is_400() {
         (Rejection::KeyMalformed, &["dGhlIHNhbXBsZSBub25jZQ==, dGhlIHNhbXBsZSBub25jZQ=="]),
     ] {
         assert_eq!(check(&plain_but("Sec-WebSocket-Key", values)).unwrap_err(), rejection, "{values:?}");
-        assert_answer(&rejected(rejection), "400 Bad Request", &["connection: close"]);
+        assert_answer(&rejected(rejection), "400 Bad Request", &["Connection: close"]);
     }
 }
 
@@ -205,7 +205,7 @@ fn h7_any_version_but_13_is_426_and_told_which_is_spoken() {
     {
         assert_eq!(check(&plain_but("Sec-WebSocket-Version", values)).unwrap_err(), Rejection::Version, "{values:?}");
     }
-    let lines = &["sec-websocket-version: 13", "upgrade: websocket", "connection: Upgrade, close"];
+    let lines = &["Sec-WebSocket-Version: 13", "Upgrade: websocket", "Connection: Upgrade, close"];
     assert_answer(&rejected(Rejection::Version), "426 Upgrade Required", lines);
 }
 
@@ -297,7 +297,7 @@ fn h22_a_foreign_origin_is_403_and_told_of_the_proxy() {
         let rejection = check_with(&config, &lines).unwrap_err();
         assert_eq!(rejection.status(), 403, "{origin}");
         let answer = rejected(rejection);
-        assert_answer(&answer, "403 Forbidden", &["connection: close"]);
+        assert_answer(&answer, "403 Forbidden", &["Connection: close"]);
         assert!(answer.contains("proxy"), "{answer}");
         let exactly = UpgradeConfig { origins: OriginPolicy::Any, ..UpgradeConfig::default() };
         assert!(check_with(&exactly, &lines).is_ok());
@@ -326,7 +326,7 @@ fn h23_a_subprotocol_that_was_not_offered_is_an_error_and_writes_nothing() {
     }
     for good in ["v1.chat", "v2.chat", "V3.chat"] {
         let answer = accepted(&offered, Answer { protocol: Some(good), ..Answer::default() }).unwrap();
-        assert!(answer.contains(&format!("\r\nsec-websocket-protocol: {good}\r\n")));
+        assert!(answer.contains(&format!("\r\nSec-WebSocket-Protocol: {good}\r\n")));
     }
     let upgrade = check(&offered).unwrap();
     assert_eq!(upgrade.choose_protocol(&["v1.chat", "v2.chat"]), Some("v2.chat"));
@@ -349,7 +349,7 @@ fn h23_an_extension_that_was_not_offered_is_an_error_and_writes_nothing() {
     }
     let answer = Answer { extensions: Some("permessage-deflate; server_no_context_takeover"), ..Answer::default() };
     assert!(
-        accepted(&offered, answer).unwrap().contains("\r\nsec-websocket-extensions: permessage-deflate; server_no_")
+        accepted(&offered, answer).unwrap().contains("\r\nSec-WebSocket-Extensions: permessage-deflate; server_no_")
     );
 }
 
@@ -385,7 +385,7 @@ fn h25_a_header_with_cr_lf_or_nul_is_an_error_and_writes_nothing() {
     assert!(answer.ends_with("\r\nSet-Cookie: a=b; Secure\r\nX-Empty: \r\n\r\n"));
     let mut out = Output::new();
     Rejection::NoUpgrade.write_with(&[("Retry-After", "5")], &mut out).unwrap();
-    assert_answer(&written(&out), "426 Upgrade Required", &["Retry-After: 5", "upgrade: websocket"]);
+    assert_answer(&written(&out), "426 Upgrade Required", &["Retry-After: 5", "Upgrade: websocket"]);
 }
 
 #[test]

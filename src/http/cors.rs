@@ -71,22 +71,22 @@ impl Cors {
         let any = self.origins == OriginPolicy::Any;
         let Some(origin) = origin else {
             if !any {
-                headers.push("vary", "Origin");
+                headers.push("Vary", "Origin");
             }
             return Ok(headers);
         };
         self.origins.check(self.scheme, origin, host)?;
         // The policy compares with a host that the caller may not have looked at; what is echoed is an origin in any case.
         let allowed = if any { "*" } else { serialized(origin).ok_or(OriginRefusal::NotSame)? };
-        headers.push("access-control-allow-origin", allowed);
-        headers.push("vary", "Origin");
+        headers.push("Access-Control-Allow-Origin", allowed);
+        headers.push("Vary", "Origin");
         if self.credentials == Credentials::Include {
-            headers.push("access-control-allow-credentials", "true");
+            headers.push("Access-Control-Allow-Credentials", "true");
         }
         if kind == Kind::Preflight {
-            headers.push("access-control-allow-methods", ALLOW_METHODS);
-            headers.push("access-control-allow-headers", ALLOW_HEADERS);
-            headers.push("access-control-max-age", MAX_AGE);
+            headers.push("Access-Control-Allow-Methods", ALLOW_METHODS);
+            headers.push("Access-Control-Allow-Headers", ALLOW_HEADERS);
+            headers.push("Access-Control-Max-Age", MAX_AGE);
         }
         Ok(headers)
     }
@@ -162,11 +162,11 @@ mod tests {
         assert_eq!(
             lines(listed(Credentials::Omit).preflight(Some(PAGE), HOST).unwrap()),
             [
-                ("access-control-allow-origin", "https://app.example.com"),
-                ("vary", "Origin"),
-                ("access-control-allow-methods", "GET, POST, OPTIONS"),
-                ("access-control-allow-headers", "Last-Event-ID, Authorization, Content-Type"),
-                ("access-control-max-age", "7200"),
+                ("Access-Control-Allow-Origin", "https://app.example.com"),
+                ("Vary", "Origin"),
+                ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
+                ("Access-Control-Allow-Headers", "Last-Event-ID, Authorization, Content-Type"),
+                ("Access-Control-Max-Age", "7200"),
             ]
         );
     }
@@ -189,9 +189,9 @@ mod tests {
         assert!(Cors::new(OriginPolicy::Any, Credentials::Include, Scheme::Https).is_err());
         let any = Cors::new(OriginPolicy::Any, Credentials::Omit, Scheme::Https).unwrap();
         let simple = lines(any.simple(Some(b"https://evil.io"), HOST).unwrap());
-        assert_eq!(simple, [("access-control-allow-origin", "*"), ("vary", "Origin")]);
+        assert_eq!(simple, [("Access-Control-Allow-Origin", "*"), ("Vary", "Origin")]);
         let preflight = lines(any.preflight(Some(b"https://evil.io"), HOST).unwrap());
-        assert!(preflight.iter().all(|(name, _)| *name != "access-control-allow-credentials"));
+        assert!(preflight.iter().all(|(name, _)| *name != "Access-Control-Allow-Credentials"));
     }
 
     #[test]
@@ -199,16 +199,16 @@ mod tests {
         assert_eq!(
             lines(listed(Credentials::Include).simple(Some(PAGE), HOST).unwrap()),
             [
-                ("access-control-allow-origin", "https://app.example.com"),
-                ("vary", "Origin"),
-                ("access-control-allow-credentials", "true"),
+                ("Access-Control-Allow-Origin", "https://app.example.com"),
+                ("Vary", "Origin"),
+                ("Access-Control-Allow-Credentials", "true"),
             ]
         );
     }
 
     #[test]
     fn h30_an_answer_to_no_page_still_varies_by_origin() {
-        assert_eq!(lines(listed(Credentials::Omit).simple(None, HOST).unwrap()), [("vary", "Origin")]);
+        assert_eq!(lines(listed(Credentials::Omit).simple(None, HOST).unwrap()), [("Vary", "Origin")]);
         let any = Cors::new(OriginPolicy::Any, Credentials::Omit, Scheme::Https).unwrap();
         assert_eq!(any.simple(None, HOST).unwrap().iter().count(), 0);
     }
@@ -225,7 +225,7 @@ mod tests {
         assert!(own.simple(Some(b"http://\xff"), b"\xff").is_err());
         // White space around the value of a header is no part of it.
         let headers = own.simple(Some(b" http://a\t"), b"a").unwrap();
-        assert_eq!(headers.as_slice()[0], ("access-control-allow-origin", "http://a"));
+        assert_eq!(headers.as_slice()[0], ("Access-Control-Allow-Origin", "http://a"));
         // The opaque origin where it is listed.
         let null = Cors::new(OriginPolicy::listed(["null"]).unwrap(), Credentials::Omit, Scheme::Http).unwrap();
         assert_eq!(null.simple(Some(b"null"), b"a").unwrap().as_slice()[0].1, "null");

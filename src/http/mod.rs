@@ -7,9 +7,6 @@
 //! [`upgrade`] decides whether a request becomes a WebSocket, [`origin`] and [`cors`] which web pages may talk to a server, and
 //! [`url`] is what a client connects to.
 //!
-//! Header names of the engine's own are written in lower case, as HTTP/2 has them; the application's as they are given. They
-//! compare without regard to case.
-//!
 //! Strictness is one policy for both roles: what RFC 9112 lets a recipient repair (bare LF, line folding, repeated lengths) is
 //! refused, because each of those repairs has been the half of a request smuggling attack. HTTP/1.2 and above are refused too,
 //! with 505, where RFC 9110 section 2.5 would have them read as HTTP/1.1: nobody ever defined or sent them, so whoever does is

@@ -109,9 +109,9 @@ pub struct Accepted<'a> {
 
 /// The 101 up to the accept value, which two line ends follow where no choices stand between them.
 const BEFORE: &[u8; 97] = b"HTTP/1.1 101 Switching Protocols\r\n\
-    upgrade: websocket\r\n\
-    connection: Upgrade\r\n\
-    sec-websocket-accept: ";
+    Upgrade: websocket\r\n\
+    Connection: Upgrade\r\n\
+    Sec-WebSocket-Accept: ";
 
 /// Where the accept value ends.
 const ACCEPT_END: usize = BEFORE.len() + ACCEPT_LEN;
@@ -130,10 +130,10 @@ impl<'a> Accepted<'a> {
         101
     }
 
-    /// The answer's header lines, in order, the engine's names in lower case.
+    /// The answer's header lines, in order.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let always: [(&str, &[u8]); 3] =
-            [("upgrade", b"websocket"), ("connection", b"Upgrade"), ("sec-websocket-accept", &self.accept)];
+            [("Upgrade", b"websocket"), ("Connection", b"Upgrade"), ("Sec-WebSocket-Accept", &self.accept)];
         always.into_iter().chain(self.choices().map(|(name, value)| (name, value.as_bytes())))
     }
 
@@ -171,8 +171,8 @@ impl<'a> Accepted<'a> {
     }
 
     fn choices(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-        let protocol = self.answer.protocol.map(|value| ("sec-websocket-protocol", value));
-        let extensions = self.answer.extensions.map(|value| ("sec-websocket-extensions", value));
+        let protocol = self.answer.protocol.map(|value| ("Sec-WebSocket-Protocol", value));
+        let extensions = self.answer.extensions.map(|value| ("Sec-WebSocket-Extensions", value));
         protocol.into_iter().chain(extensions).chain(self.answer.headers.iter().copied())
     }
 }

@@ -64,17 +64,17 @@ impl Rejection {
         }
     }
 
-    /// The header lines that the answer must have; with [`text`](Self::text) as its body come `content-type` and
-    /// `content-length`. The connection ends after any of them.
+    /// The header lines that the answer must have; with [`text`](Self::text) as its body come `Content-Type` and
+    /// `Content-Length`. The connection ends after any of them.
     pub fn headers(self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        const CLOSE: (&str, &str) = ("connection", "close");
-        const UPGRADE: (&str, &str) = ("upgrade", "websocket");
+        const CLOSE: (&str, &str) = ("Connection", "close");
+        const UPGRADE: (&str, &str) = ("Upgrade", "websocket");
         // A sender of Upgrade names it in Connection (RFC 9110 section 7.8), and a 426 must send it (section 15.5.22).
-        const UPGRADE_CLOSE: (&str, &str) = ("connection", "Upgrade, close");
+        const UPGRADE_CLOSE: (&str, &str) = ("Connection", "Upgrade, close");
         let lines: &'static [_] = match self {
-            Self::Method => &[("allow", "GET"), CLOSE],
+            Self::Method => &[("Allow", "GET"), CLOSE],
             Self::NoUpgrade => &[UPGRADE, UPGRADE_CLOSE],
-            Self::Version => &[("sec-websocket-version", "13"), UPGRADE, UPGRADE_CLOSE],
+            Self::Version => &[("Sec-WebSocket-Version", "13"), UPGRADE, UPGRADE_CLOSE],
             _ => &[CLOSE],
         };
         lines.iter().copied()
@@ -130,11 +130,11 @@ impl Rejection {
         }
         match self {
             // The method may have been HEAD: no body may follow then.
-            Self::Method => answer.push_str("content-length: 0\r\n\r\n"),
+            Self::Method => answer.push_str("Content-Length: 0\r\n\r\n"),
             _ => {
                 let text = self.text();
                 answer.push_str(&format!(
-                    "content-type: text/plain\r\ncontent-length: {}\r\n\r\n{text}\n",
+                    "Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{text}\n",
                     text.len() + 1
                 ));
             }
