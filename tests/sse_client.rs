@@ -222,6 +222,37 @@ fn r6_the_wait_is_clamped_to_100_ms_and_1_h() {
 }
 
 #[test]
+fn a_body_of_known_length_is_over_with_its_last_byte_whatever_that_is() {
+    for body in
+        ["data: hi\n\n", "data: hi\n\n\n", "data: hi\n\n: and more", "data: hi\n\ndata: torn", "data: hi\n\nid: 4\n\n"]
+    {
+        let chunked = String::from_utf8(chunked(body.as_bytes(), body.len())).unwrap() + "0\r\n\r\n";
+        let counted = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        for wire in [counted, chunked] {
+            for cut in [wire.len(), 7, 1] {
+                let mut peer = Peer::with(EventSourceConfig { heartbeat: None, ..EventSourceConfig::default() });
+                peer.connect();
+                let said: Vec<Said> = wire.as_bytes().chunks(cut).flat_map(|chunk| peer.feed(chunk)).collect();
+                let ended = matches!(
+                    &said[..],
+                    [Said::Open, Said::Message { data, .. }, Said::Disconnected(Disconnected::Ended, _)] if data == "hi"
+                );
+                assert!(ended, "{body:?} in pieces of {cut}: {said:?}");
+                assert!(peer.source.poll_timeout().is_some());
+            }
+        }
+    }
+    // An empty body is over with its head.
+    let mut peer = Peer::with(EventSourceConfig { heartbeat: None, ..EventSourceConfig::default() });
+    peer.connect();
+    let said = peer.feed(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 0\r\n\r\n");
+    assert!(matches!(said[..], [Said::Open, Said::Disconnected(Disconnected::Ended, _)]), "{said:?}");
+}
+
+#[test]
 fn r8_a_broken_limit_closes_the_source() {
     let limits = Limits { line: 100, event: 100 };
     let mut peer = Peer::with(EventSourceConfig { limits, ..EventSourceConfig::default() });

@@ -354,7 +354,9 @@ impl EventSource {
                             self.body = self.body.saturating_sub(found.taken);
                             return Some(EventSourceEvent::Message(self.parser.lend(found, input)));
                         }
-                        Ok(None) if input.is_empty() => return None,
+                        // Fewer bytes came back than were left: the rest of the body is still to come.
+                        Ok(None) if self.body > 0 => return None,
+                        // The connection has more to say, be it only that the body is over.
                         Ok(None) => {}
                         Err(error) => self.end(Closed::Parse(error)),
                     }
