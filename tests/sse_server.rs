@@ -38,8 +38,11 @@ impl Peer {
     }
 
     fn open(&mut self, headers: &[(&str, &str)], random: u64) -> Opened {
-        let config = ServerStreamConfig::default();
-        ServerStream::open(&config, &mut self.http, headers, random, &mut self.out, self.now).unwrap()
+        self.open_with(&ServerStreamConfig::default(), headers, random)
+    }
+
+    fn open_with(&mut self, config: &ServerStreamConfig, headers: &[(&str, &str)], random: u64) -> Opened {
+        ServerStream::open(config, &mut self.http, headers, random, &mut self.out, self.now).unwrap()
     }
 
     fn stream(&mut self, request: &str) -> ServerStream {
@@ -103,6 +106,41 @@ fn the_opening_retry_is_jittered_per_connection() {
     assert_eq!(retry(0), 3000);
     assert_eq!(retry(u64::MAX), 4500);
     assert_eq!(retry(u64::from(u32::MAX / 2)), 3749);
+}
+
+#[test]
+fn every_configuration_is_a_valid_one_and_no_heartbeat_spins() {
+    let lengths = [Duration::ZERO, Duration::from_nanos(1), Duration::from_secs(3), Duration::MAX];
+    for (heartbeat, retry) in lengths.into_iter().flat_map(|a| lengths.map(|b| (a, b))) {
+        for (jitter, random) in
+            [(0, 0), (10, u64::MAX), (50, u64::MAX), (51, 1 << 63), (100, u64::MAX), (255, u64::MAX)]
+        {
+            let config = ServerStreamConfig {
+                heartbeat,
+                heartbeat_jitter_percent: jitter,
+                retry: Some(retry),
+                retry_jitter_percent: jitter,
+            };
+            let mut peer = Peer::new();
+            peer.ask(get("")).unwrap();
+            let Opened::Stream(mut stream) = peer.open_with(&config, &[], random) else { panic!("not a HEAD") };
+            let written = peer.written();
+            let (_, sent) = written.split_once("retry: ").unwrap();
+            let sent: u64 = sent.split('\n').next().unwrap().parse().unwrap();
+            let least = u64::try_from(retry.as_millis()).unwrap_or(u64::MAX);
+            assert!(sent >= least && u128::from(sent) <= u128::from(least) * 4, "{sent} for {config:?}");
+            // Jitter takes half at most, and each beat moves the deadline.
+            let due = stream.poll_timeout();
+            assert!(due >= peer.now + (heartbeat / 2).max(Duration::from_millis(1)), "{due:?} for {config:?}");
+            stream.handle_timeout(&mut peer.http, peer.now, &mut peer.out);
+            assert!(peer.out.is_empty());
+            if heartbeat != Duration::MAX {
+                stream.handle_timeout(&mut peer.http, due, &mut peer.out);
+                assert_eq!(peer.written(), "2\r\n:\n\r\n");
+                assert!(stream.poll_timeout() >= due + Duration::from_millis(1));
+            }
+        }
+    }
 }
 
 #[test]

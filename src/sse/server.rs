@@ -4,6 +4,7 @@
 //! when it was silent, and ends in good order.
 
 use super::event::{EncodeError, Event, Signal};
+use crate::heartbeat::HeartbeatConfig;
 use crate::http::response::ResponseError;
 use crate::http::server::{Server, Streaming};
 use crate::http::target::decode;
@@ -17,6 +18,9 @@ use core::time::Duration;
 
 /// The longest last event id taken from a request: half of what all of a head may have, and many times what ids are.
 pub const MAX_LAST_EVENT_ID: usize = 4096;
+
+/// No heartbeats come closer together, whatever is configured: an interval of nothing would always be over.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The fields of every event stream's head. `no-cache` keeps a cache from answering a reconnect with an old stream;
 /// `X-Accel-Buffering` keeps nginx from holding events back.
@@ -174,10 +178,10 @@ fn accepts<'v>(fields: impl Iterator<Item = &'v [u8]>) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerStreamConfig {
     /// Silence after which a comment is sent. Default 15 s, as the standard advises; a proxy that closes silent connections
-    /// does so after 30 to 60 s.
+    /// does so after 30 to 60 s. Less than 1 ms counts as 1 ms.
     pub heartbeat: Duration,
     /// By how many percent of the interval a connection's heartbeat may be faster, at random, so that connections that opened
-    /// together do not tick together. Default 10, at most 100.
+    /// together do not tick together. Default 10; more than [`HeartbeatConfig::MOST_JITTER`], which is 50, counts as that.
     pub heartbeat_jitter_percent: u8,
     /// The `retry:` that opens each stream. Default 3 s. `None` leaves the client its own.
     pub retry: Option<Duration>,
@@ -291,14 +295,15 @@ impl ServerStream {
         }
         let retry = config.retry.map(|retry| {
             let longer = share(retry, config.retry_jitter_percent, random as u32);
-            Signal::Retry(u64::try_from((retry + longer).as_millis()).unwrap_or(u64::MAX))
+            Signal::Retry(u64::try_from(retry.saturating_add(longer).as_millis()).unwrap_or(u64::MAX))
         });
         let response = Response::new(200).base(&base[..kept]).headers(headers).close();
         if http.respond_stream(&response, out)? == Streaming::HeadOnly {
             return Ok(Opened::HeadOnly);
         }
-        let early = share(config.heartbeat, config.heartbeat_jitter_percent.min(100), (random >> 32) as u32);
-        let interval = config.heartbeat - early;
+        let jitter = config.heartbeat_jitter_percent.min(HeartbeatConfig::MOST_JITTER);
+        let early = share(config.heartbeat, jitter, (random >> 32) as u32);
+        let interval = config.heartbeat.saturating_sub(early).max(SHORTEST_INTERVAL);
         let mut stream = Self { interval, written: now, due: now + interval };
         if let Some(retry) = retry {
             // Advice only: an output that the head has filled goes without it.
