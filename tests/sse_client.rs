@@ -426,6 +426,24 @@ fn an_id_that_no_header_can_carry_is_left_out() {
 }
 
 #[test]
+fn s10_an_id_longer_than_a_server_takes_is_left_out_and_the_source_goes_on() {
+    for (len, comes_back) in [(4095, true), (4096, true), (4097, false), (1 << 19, false)] {
+        let id = "7".repeat(len);
+        let mut peer = Peer::new();
+        peer.connect();
+        let said = peer.feed([STREAM, "id: ", &id, "\ndata: a\n\n"].concat().as_bytes());
+        assert_eq!(said, [Said::Open, message("a", &id)]);
+        peer.lose();
+        let request = peer.connect();
+        assert_eq!(request.contains(&format!("last-event-id: {id}\r\n")), comes_back, "{len}");
+        assert_eq!(request.contains("last-event-id"), comes_back, "{len}");
+        assert!(!peer.source.is_closed());
+        assert_eq!(peer.source.last_event_id(), id);
+        assert_eq!(peer.feed(STREAM.as_bytes()), [Said::Open]);
+    }
+}
+
+#[test]
 fn a_caller_that_stops_early_feeds_the_rest_again_and_loses_nothing() {
     let body = b"data: a\n\nid: 1\ndata: b\ndata: c\n\ndata: d\n\n";
     for step in [body.len(), 5] {

@@ -2,6 +2,7 @@
 
 use super::event::Event;
 use super::parse::{Limits, ParseError, Parser};
+use super::server::MAX_LAST_EVENT_ID;
 use crate::backoff::{Backoff, BackoffConfig};
 use crate::http::client::{self, Client, ClientConfig};
 use crate::http::url::Url;
@@ -234,7 +235,7 @@ impl EventSource {
         self.redirected.as_ref().unwrap_or(&self.source)
     }
 
-    /// The last event id, which the next request carries where it is not empty. Outlives connections.
+    /// The last event id, which the next request carries where it is not empty and a header can carry it. Outlives connections.
     pub fn last_event_id(&self) -> &str {
         self.parser.last_event_id()
     }
@@ -261,7 +262,8 @@ impl EventSource {
 
     /// The connection stands: the request goes out. Does nothing where none was asked for.
     ///
-    /// A last event id that no header can carry (a control character, white space around it) is left out.
+    /// A last event id that no header can carry (a control character, white space around it), or of more than
+    /// [`MAX_LAST_EVENT_ID`] bytes, is left out: the server then begins where it begins for a new client.
     ///
     /// # Errors
     ///
@@ -289,7 +291,8 @@ impl EventSource {
         let url = self.url();
         let authorization = url.basic_authorization();
         let id = self.parser.last_event_id();
-        let sendable = !id.is_empty()
+        // A server would refuse too long a head for good; a stream that starts over is the lesser loss.
+        let sendable = (1..=MAX_LAST_EVENT_ID).contains(&id.len())
             && !id.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t')
             && id.trim_matches([' ', '\t']).len() == id.len();
         let mut headers = Vec::with_capacity(4 + self.config.headers.len());

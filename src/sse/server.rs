@@ -16,7 +16,7 @@ use bytes::Bytes;
 use core::fmt;
 use core::time::Duration;
 
-/// The longest last event id taken from a request: half of what all of a head may have, and many times what ids are.
+/// The longest last event id taken from a request, and sent in one: half of what all of a head may have, and many times what ids are.
 pub const MAX_LAST_EVENT_ID: usize = 4096;
 
 /// No heartbeats come closer together, whatever is configured: an interval of nothing would always be over.
