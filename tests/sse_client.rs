@@ -281,6 +281,8 @@ fn r11_other_statuses_and_types_are_final_and_carry_what_the_server_said() {
     assert_eq!(closed(head429), Closed::Status { status: 429, retry_after });
     let dated = "HTTP/1.1 503 X\r\nRetry-After: Fri, 31 Dec 1999 23:59:59 GMT\r\nContent-Length: 0\r\n\r\n";
     assert_eq!(closed(dated), Closed::Status { status: 503, retry_after: None });
+    assert_eq!(closed(&head(204, None)).to_string(), "the server said that it is done (204)");
+    assert_eq!(closed(&head(404, None)).to_string(), "status 404 is not 200");
     assert_eq!(closed(&head(200, Some("text/html"))), Closed::ContentType);
     assert_eq!(closed(&head(200, None)), Closed::ContentType);
 }

@@ -134,6 +134,7 @@ impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ByCaller => f.write_str("closed by the caller"),
+            Self::Status { status: 204, .. } => f.write_str("the server said that it is done (204)"),
             Self::Status { status, .. } => write!(f, "status {status} is not 200"),
             Self::ContentType => f.write_str("content type is not text/event-stream"),
             Self::Redirect { status } => write!(f, "redirect ({status}) out of the origin, or to nowhere"),
