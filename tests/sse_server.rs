@@ -189,9 +189,13 @@ fn s9_accept_that_excludes_event_streams_is_406() {
     for refused in ["application/json", "text/event-stream;q=0", "text/html, application/*"] {
         assert_eq!(asked(get(&format!("Accept: {refused}\r\n"))), Err(Refusal::NotAcceptable), "{refused}");
     }
-    for accepted in
-        ["", "Accept: */*\r\n", "Accept: text/event-stream\r\n", "Accept: application/json, text/*;q=0.1\r\n"]
-    {
+    for accepted in [
+        "",
+        "Accept: */*\r\n",
+        "Accept: text/event-stream;q=\r\n",
+        "Accept: text/event-stream\r\n",
+        "Accept: application/json, text/*;q=0.1\r\n",
+    ] {
         assert!(asked(get(accepted)).is_ok(), "{accepted}");
     }
     let mut peer = Peer::new();
@@ -215,6 +219,9 @@ fn s10_a_last_event_id_too_long_or_with_nul_or_not_utf8_is_400() {
     }
     assert_eq!(Refusal::LastEventId.status(), 400);
     assert_eq!(asked(get("Last-Event-ID: 1\r\nLast-Event-ID: 2\r\n")), Err(Refusal::LastEventId));
+    for twice in ["1&lastEventId=2", "1&lastEventId=1", "&lastEventId=2", "1&b=c&lastEventId"] {
+        assert_eq!(query(twice), Err(Refusal::LastEventId), "{twice}");
+    }
     assert_eq!(header("…".as_bytes()), Ok((Some("…".into()), HeadOnly::No)));
     assert_eq!(header(&[b'x'; 4096]).unwrap().0.unwrap().len(), 4096);
     assert_eq!(query("%E2%80%A6+x"), Ok((Some("… x".into()), HeadOnly::No)));
@@ -228,9 +235,11 @@ fn s10_a_last_event_id_too_long_or_with_nul_or_not_utf8_is_400() {
 
 #[test]
 fn s12_the_header_wins_over_the_query() {
-    let request = get("Last-Event-ID: header\r\n").replace("/events", "/events?lastEventId=query");
-    assert_eq!(asked(request), Ok((Some("header".into()), HeadOnly::No)));
-    let request = get("").replace("/events", "/events?xlastEventId=1&lastEventId=query&lastEventId=3");
+    for query in ["lastEventId=query", "lastEventId=query&lastEventId=3", "lastEventId=%00"] {
+        let request = get("Last-Event-ID: header\r\n").replace("/events", &format!("/events?{query}"));
+        assert_eq!(asked(request), Ok((Some("header".into()), HeadOnly::No)));
+    }
+    let request = get("").replace("/events", "/events?xlastEventId=1&lastEventId=query&lastEventIds=3");
     assert_eq!(asked(request), Ok((Some("query".into()), HeadOnly::No)));
 }
 

@@ -98,7 +98,9 @@ impl core::error::Error for Refusal {}
 
 impl<'h> Subscription<'h> {
     /// Reads a request for an event stream. The last event id comes from the header `Last-Event-ID` or, without it, from the query's
-    /// `lastEventId` (which a client sends that cannot set headers). O(head).
+    /// `lastEventId` (which a client sends that cannot set headers). Beside the header the query is not looked at. O(head).
+    ///
+    /// A weight in `Accept` that is no number (`q=`) counts as none, which means that the type is accepted.
     ///
     /// # Errors
     ///
@@ -118,25 +120,30 @@ impl<'h> Subscription<'h> {
 
 fn last_event_id<'h>(head: &'h RequestHead<'_>) -> Result<Option<Cow<'h, str>>, Refusal> {
     let headers = head.headers();
-    let mut values = headers.all("last-event-id");
-    let id = match values.next() {
+    let id = match only(headers.all("last-event-id"))? {
         // The bytes are UTF-8, as the standard has clients encode them, not Latin-1.
         Some(value) => Cow::Borrowed(core::str::from_utf8(value).map_err(|_| Refusal::LastEventId)?),
-        None => match raw_query_value(head.raw_query().unwrap_or_default(), "lastEventId") {
+        None => match only(raw_query_values(head.raw_query().unwrap_or_default(), "lastEventId"))? {
             Some(value) => decode(value, target::Plus::Space).map_err(|_| Refusal::LastEventId)?,
             None => return Ok(None),
         },
     };
-    let sound = id.len() <= MAX_LAST_EVENT_ID && !id.contains(['\0', '\r', '\n']) && values.next().is_none();
+    let sound = id.len() <= MAX_LAST_EVENT_ID && !id.contains(['\0', '\r', '\n']);
     if !sound {
         return Err(Refusal::LastEventId);
     }
     Ok(Some(id).filter(|id| !id.is_empty()))
 }
 
-/// The undecoded value of the first pair of that name, which itself is in need of no coding.
-fn raw_query_value<'q>(query: &'q str, name: &str) -> Option<&'q str> {
-    query.split('&').find_map(|pair| match pair.split_once('=') {
+/// The value where there is at most one: of two nobody knows which is meant.
+fn only<T>(mut values: impl Iterator<Item = T>) -> Result<Option<T>, Refusal> {
+    let value = values.next();
+    if values.next().is_some() { Err(Refusal::LastEventId) } else { Ok(value) }
+}
+
+/// The undecoded values of the pairs of that name, which itself is in need of no coding.
+fn raw_query_values<'q>(query: &'q str, name: &str) -> impl Iterator<Item = &'q str> {
+    query.split('&').filter_map(move |pair| match pair.split_once('=') {
         Some((key, value)) => (key == name).then_some(value),
         None => (pair == name).then_some(""),
     })
@@ -160,10 +167,7 @@ fn accepts<'v>(fields: impl Iterator<Item = &'v [u8]>) -> bool {
             _ if media.eq_ignore_ascii_case(b"text/event-stream") => 2,
             _ => continue,
         };
-        let zero = parts.any(|part| match part {
-            [b'q' | b'Q', b'=', weight @ ..] => weight.iter().all(|byte| matches!(byte, b'0' | b'.')),
-            _ => false,
-        });
+        let zero = parts.any(|part| matches!(part, [b'q' | b'Q', b'=', weight @ ..] if is_zero(weight)));
         // Of two ranges alike (with other parameters, say) one that lets it through is enough.
         best = match best {
             Some((other, _)) if other > rank => best,
@@ -172,6 +176,17 @@ fn accepts<'v>(fields: impl Iterator<Item = &'v [u8]>) -> bool {
         };
     }
     !any || best.is_some_and(|(_, open)| open)
+}
+
+/// Whether a weight is 0 (RFC 9110 section 12.4.2), however many decimals it has. What is no number is not, and does not keep a
+/// client out.
+fn is_zero(weight: &[u8]) -> bool {
+    let decimals = match weight {
+        [b'0'] => return true,
+        [b'0', b'.', decimals @ ..] => decimals,
+        _ => return false,
+    };
+    decimals.iter().all(|byte| *byte == b'0')
 }
 
 /// How server streams behave; shared by all of them. Every value is a valid one.
@@ -431,12 +446,18 @@ mod tests {
             "application/json",
             "text/html",
             "text/event-stream;q=0",
+            "text/event-stream;q=0.",
+            "text/event-stream ; charset=utf-8 ; Q=0.0000",
             "text/event-stream; q=0.000, */*",
             "*/*;q=0",
             "text/*;q=0,*/*",
             "text/event-streams",
         ] {
             assert!(!accepts(value), "{value}");
+        }
+        // Weights that are none, or not zero.
+        for weight in ["", ".", "..", "00", ".0", "0x", "0.001", "0.0x", "-0", " 0", "1", "1.000"] {
+            assert!(accepts(&["text/event-stream;q=", weight].concat()), "{weight}");
         }
         assert!(super::accepts([].into_iter()));
         assert!(super::accepts([&b"text/html"[..], b"text/event-stream"].into_iter()));
