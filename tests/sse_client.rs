@@ -326,6 +326,19 @@ fn r13_a_silent_server_is_left_after_two_and_a_half_heartbeats() {
 }
 
 #[test]
+fn without_a_heartbeat_silence_is_waited_out_and_connecting_has_no_deadline_of_its_own() {
+    let mut peer = Peer::with(EventSourceConfig { heartbeat: None, ..EventSourceConfig::default() });
+    assert_eq!(peer.feed(&[]).len(), 1);
+    assert_eq!(peer.source.poll_timeout(), None);
+    peer.request();
+    assert_eq!(peer.feed(STREAM.as_bytes()), [Said::Open]);
+    assert_eq!(peer.source.poll_timeout(), None);
+    peer.now = peer.now + Duration::from_secs(1_000_000);
+    peer.source.handle_timeout(peer.now, &mut peer.out);
+    assert_eq!(peer.feed(b"data: a\n\n"), [message("a", "")]);
+}
+
+#[test]
 fn h28_redirects_are_followed_within_the_origin_and_five_at_most() {
     let redirect =
         |status: u16, to: &str| format!("HTTP/1.1 {status} X\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");

@@ -175,6 +175,23 @@ fn a_stream_may_be_started_by_post_and_no_other_method() {
 }
 
 #[test]
+fn the_rest_of_a_post_arrives_behind_the_open_stream() {
+    let mut peer = Peer::new();
+    let mut stream = peer.stream("POST /events HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nhi");
+    let mut rest = *b"yo";
+    let mut input = Input::new(&mut rest);
+    let mut body = Vec::new();
+    while let Some(event) = peer.http.next_event(&mut input, &mut peer.out, peer.now).unwrap() {
+        if let http::server::Event::Body(bytes) = event {
+            body.extend_from_slice(bytes);
+        }
+    }
+    assert_eq!(body, b"yo");
+    stream.send(&mut peer.http, &Event::new("x"), &mut peer.out, peer.now).unwrap();
+    assert!(peer.written().ends_with("9\r\ndata: x\n\n\r\n"));
+}
+
+#[test]
 fn s8_head_gets_the_head_only_and_is_said_to() {
     let mut peer = Peer::new();
     assert_eq!(peer.ask(get("").replace("GET", "HEAD")), Ok((None, HeadOnly::Yes)));

@@ -24,12 +24,17 @@ const REDIRECTS: u8 = 5;
 pub struct EventSourceConfig {
     /// What a stream may make the parser hold on to.
     pub limits: Limits,
-    /// The wait before reconnecting, until the stream sets another with `retry:`. Default 3 s, as browsers have it.
+    /// The least wait before reconnecting, until the stream sets another with `retry:`. Default 3 s, as browsers have it.
+    ///
+    /// Jitter comes on top, drawn by `backoff`. A connection shorter than [`BackoffConfig::stable`] counts as a failure even if the
+    /// stream ended in good order, so a server that ends each stream after a few seconds makes the waits longer, and uses up
+    /// [`BackoffConfig::attempts`] where they are limited.
     pub retry: Duration,
     /// Reconnect delays: `retry` plus what this draws at random, more after each failure.
     pub backoff: BackoffConfig,
-    /// How often the server is known to send something. Two and a half times as long a silence ends the connection. Default 15 s;
-    /// `None` waits for ever.
+    /// How often the server is known to send something, be it a comment. Silence for two and a half times as long ends the
+    /// connection, and another is made. Default 15 s, which means 37.5 s; set it to `None` for a server that sends no heartbeats:
+    /// then silence is waited out for ever.
     pub heartbeat: Option<Duration>,
     /// Limits and deadlines of response heads, and of bodies that are no event stream. Its limit on bodies and its silence do
     /// not concern event streams.
@@ -54,8 +59,8 @@ impl Default for EventSourceConfig {
 /// What an event source says.
 #[derive(Debug)]
 pub enum EventSourceEvent<'i> {
-    /// Connect to [`EventSource::url`] now, dropping any connection there was, and say how it went: [`EventSource::connected`] or
-    /// [`EventSource::connect_failed`].
+    /// Connect to [`EventSource::url`] now, dropping any connection there was and what its output still holds, and say how it went:
+    /// [`EventSource::connected`] or [`EventSource::connect_failed`]. How long connecting may take is the caller's choice.
     Connect,
     /// The stream is open. Comes again after each reconnect.
     Open,
@@ -148,10 +153,18 @@ impl fmt::Display for Closed {
 
 impl core::error::Error for Closed {}
 
-/// The client of one event stream, across reconnects.
+/// The client of one event stream, across reconnects. Its requests are GETs without a body.
+///
+/// **A silent server is left.** With the default [`EventSourceConfig::heartbeat`] of 15 s a connection on which nothing arrives for
+/// 37.5 s, not even a comment, is given up and made again. Streams of this crate send comments, as the standard advises; for a
+/// server that does not, set the heartbeat to `None` or to what that server keeps to.
 ///
 /// # Contract
 ///
+/// - At each `Connect` drop the socket there was, and clear the output ([`Output::clear`]) before
+///   [`connected`](Self::connected): what an earlier connection left unsent would stand in front of the request.
+/// - While the caller connects there is no deadline: connecting and what goes with it (name resolution, TLS) is the caller's to
+///   limit, who then says [`connect_failed`](Self::connect_failed).
 /// - Ask [`next_event`](Self::next_event) until it says `None`, at the start and after every other call, with an empty input where
 ///   nothing was read. Bytes belong to the connection that the last `Connect` asked for; give each connection's bytes in order and
 ///   none of an earlier one.
@@ -191,7 +204,7 @@ pub struct EventSource {
 enum Phase {
     /// A connection is due.
     Due,
-    /// The caller connects.
+    /// The caller connects, for as long as the caller likes.
     Connecting,
     /// The request is out.
     Response,
@@ -261,7 +274,8 @@ impl EventSource {
         matches!(self.phase, Phase::Closing(_) | Phase::Closed)
     }
 
-    /// The connection stands: the request goes out. Does nothing where none was asked for.
+    /// The connection stands: the request goes out, behind what the output holds, which should be nothing. Does nothing where no
+    /// connection was asked for.
     ///
     /// A last event id that no header can carry (a control character, white space around it), or of more than
     /// [`MAX_LAST_EVENT_ID`] bytes, is left out: the server then begins where it begins for a new client.

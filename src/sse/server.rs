@@ -273,6 +273,8 @@ impl From<Full> for StreamError {
 ///   connection closes. Write the output at once: a client is open when it has the head.
 /// - Each call writes a whole event or nothing. The connection is closed when the stream ends, so requests pipelined behind it are
 ///   never processed.
+/// - A POST may be answered before all of its body is in. The rest then comes as events of the HTTP connection, behind the open
+///   stream: go on asking for them and pass over them, or read the whole body before opening.
 /// - Wait for the earlier of [`poll_timeout`](Self::poll_timeout) and the connection's own, ask it again after every call that
 ///   took `now`, and call [`handle_timeout`](Self::handle_timeout) when it has passed.
 /// - [`finish`](Self::finish) ends the stream; the client comes back after its retry time. To keep it away answer that
