@@ -209,7 +209,15 @@ impl<'b> Input<'b> {
     }
 
     /// Takes back what was lent: no event borrows the input any more once this can be called.
+    #[inline]
     pub(crate) fn reclaim(&mut self) {
+        if !matches!(self.lent, Lent::Nothing) {
+            self.take_back();
+        }
+    }
+
+    #[inline(never)]
+    fn take_back(&mut self) {
         match core::mem::replace(&mut self.lent, Lent::Nothing) {
             Lent::Nothing => {}
             Lent::Binary(message) => self.give_buffer(message),
@@ -222,9 +230,7 @@ impl<'b> Input<'b> {
 impl Drop for Input<'_> {
     #[inline]
     fn drop(&mut self) {
-        if !matches!(self.lent, Lent::Nothing) {
-            self.reclaim();
-        }
+        self.reclaim();
     }
 }
 

@@ -253,6 +253,38 @@ fn r10_invalid_utf8_becomes_one_replacement_per_maximal_subpart() {
 }
 
 #[test]
+fn r10_a_character_cut_off_by_a_field_is_not_completed_by_the_next_field() {
+    let replaced = |event: &str, data: &str, id: &str| Outcome {
+        events: vec![Seen { event: event.into(), data: data.into(), last_event_id: id.into(), topic: None }],
+        last_event_id: id.into(),
+        retry: None,
+    };
+    means(b"data: a\xe6\nid: \xbc\xa2\n\n", &replaced("message", "a\u{fffd}", "\u{fffd}\u{fffd}"));
+    means(b"event: \xf0\x9f\nid: \x98\x80\ndata: a\n\n", &replaced("\u{fffd}", "a", "\u{fffd}\u{fffd}"));
+    means(b"data: \xe6\ndata: \xbc\xa2\n\n", &replaced("message", "\u{fffd}\n\u{fffd}\u{fffd}", ""));
+}
+
+#[test]
+fn r10_a_long_line_that_spans_reads_is_repaired_as_a_short_one() {
+    for (bad, good) in
+        [(&b"\xff"[..], "\u{fffd}"), (b"\xe6\xbc", "\u{fffd}"), (b"\xe6\xbc\xa2", "\u{6f22}"), (b"\t", "\t")]
+    {
+        for at in [0, 127, 255, 8191, 8192] {
+            let mut stream = b"data: ".to_vec();
+            stream.resize(6 + at, b'x');
+            stream.extend_from_slice(bad);
+            stream.resize(10_000, b'y');
+            stream.extend_from_slice(b"\ndata: z\n\n");
+            let data = format!("{}{good}{}\nz", "x".repeat(at), "y".repeat(10_000 - 6 - at - bad.len()));
+            let expected = Outcome { events: vec![message(&data)], ..Outcome::default() };
+            for step in [1, 129, 1000, 1460, 9999, 16_384] {
+                assert_eq!(fast(stream.chunks(step)), expected, "{bad:x?} at {at}, in reads of {step}");
+            }
+        }
+    }
+}
+
+#[test]
 fn r12_an_event_type_holds_for_its_own_block_only() {
     messages(b"event: x\n\ndata: y\n\n", &["y"]);
     let named = Seen { event: "x".into(), ..message("1") };

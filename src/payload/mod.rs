@@ -5,13 +5,20 @@
 //! |---|---|
 //! | `mask` | masking and unmasking in safe code |
 //! | `utf8` | UTF-8 checked as it arrives, in safe code |
-//! | `leaf` | the one file with unsafe code: what was just proved to be UTF-8 becomes `str`, and long payloads go through AVX2 |
+//! | `leaf` | the one file with unsafe code: what was just proved to be UTF-8 becomes `str`, and long payloads and lines go through AVX2 |
+//! | `tables` | what its check of text looks up |
 
 mod leaf;
 mod mask;
+#[cfg(target_arch = "x86_64")]
+mod tables;
+#[cfg(test)]
+mod tests;
 mod utf8;
 
-pub(crate) use leaf::{Assembly, Unchecked, unmask_binary, unmask_piece, unmask_text};
+pub(crate) use leaf::{
+    Assembly, Gathered, Unchecked, ascii, first_control, line_end, unmask_binary, unmask_piece, unmask_text,
+};
 pub use mask::apply_mask;
 pub(crate) use mask::{Key, apply};
 pub(crate) use utf8::Utf8;

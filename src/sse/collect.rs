@@ -1,17 +1,14 @@
 //! Events that span reads: lines are taken apart as they arrive, and what counts of them is collected.
 
 use super::Event;
-use super::parse::{Block, Field, Name, ParseError, Parser, Span, State, classify, commit, digit, line_end, valid};
+use super::parse::{Block, Field, Limits, Name, ParseError, Parser, Span, State, classify, commit, digit, line_end};
 use crate::input::Input;
+use crate::payload::Gathered;
 use alloc::string::String;
-use alloc::vec::Vec;
-use memchr::memchr2;
 
-/// Bytes of a value that are searched and copied at once: few enough to be in the first-level cache still when they are copied.
-const PIECE: usize = 4096;
-
-/// A line that is as long as this already mostly goes on, and is searched as a long one at once.
-const LONG: usize = 128;
+/// Bytes of a value that are taken at once: few enough to be in the first-level cache still where they are not ASCII and are looked
+/// at again.
+const PIECE: usize = 8 << 10;
 
 /// What [`Parser::collect`] came to.
 pub(super) enum Collected {
@@ -27,13 +24,15 @@ pub(super) enum Collected {
 #[derive(Default)]
 pub(super) struct Open {
     /// Data lines, joined with LF. At dispatch the other fields are appended, so that one buffer holds the event.
-    data: Vec<u8>,
+    data: Gathered,
     /// Values of `event`, `id` and `topic`; `block` names the valid ones.
-    fields: Vec<u8>,
+    fields: Gathered,
     /// What the block holds so far: ranges of `fields`. That of the data is set at dispatch.
     block: Block,
     /// Bytes of the present line, name and colon included.
     line: usize,
+    /// Bytes that it may have: what [`Limits`] allow, the lines before it counted.
+    limit: usize,
     /// Its field.
     field: Field,
     /// Where its value begins in `fields`.
@@ -57,12 +56,13 @@ impl Open {
         if block.kept > 0 {
             obtain(&mut open.fields, input);
         }
-        open.data.extend_from_slice(block.data.of(input.rest()).unwrap_or_default());
+        open.data.push(block.data.of(input.rest()).unwrap_or_default());
         let mut put = |span: Span| {
             let Some(bytes) = span.of(input.rest()) else { return span };
-            let start = open.fields.len();
-            open.fields.extend_from_slice(bytes);
-            Span { start, end: open.fields.len() }
+            let start = open.fields.bytes().len();
+            open.fields.push(bytes);
+            open.fields.end();
+            Span { start, end: open.fields.bytes().len() }
         };
         open.block.event = put(block.event);
         open.block.id = put(block.id);
@@ -71,42 +71,36 @@ impl Open {
     }
 
     /// A line of `field` begins, with so many bytes of name and colon.
-    fn enter(&mut self, field: Field, named: usize, input: &mut Input<'_>) {
+    fn enter(&mut self, field: Field, named: usize, limits: Limits, input: &mut Input<'_>) {
         self.field = field;
         self.line = named;
+        self.limit = limits.line.min(limits.event.saturating_sub(self.block.size));
         match field {
             Field::Data => {
                 obtain(&mut self.data, input);
                 if self.block.lines > 0 {
-                    self.data.push(b'\n');
+                    self.data.push_byte(b'\n');
                 }
             }
             Field::Retry => (self.number, self.from) = (Some(0), 0),
             Field::Event | Field::Id | Field::Topic => {
                 obtain(&mut self.fields, input);
-                self.from = self.fields.len();
+                self.from = self.fields.bytes().len();
             }
         }
     }
 
-    /// Takes a line of data of which more than the name is in, but not its end.
-    pub(super) fn take_data(&mut self, named: usize, input: &mut Input<'_>, until: usize) {
-        self.enter(Field::Data, named, input);
-        let rest = input.rest_until(until);
-        let value = rest.get(named..).unwrap_or_default();
-        self.line = rest.len();
-        self.value(value.strip_prefix(b" ").unwrap_or(value));
-        input.skip(self.line);
-    }
-
-    /// More of the line's value.
-    fn value(&mut self, piece: &[u8]) {
+    /// More of the line's value, up to a line end, whose place it gives.
+    fn value(&mut self, piece: &[u8]) -> Option<usize> {
         match self.field {
-            Field::Data => self.data.extend_from_slice(piece),
-            Field::Event | Field::Id | Field::Topic => self.fields.extend_from_slice(piece),
+            Field::Data => self.data.push_line(piece),
+            Field::Event | Field::Id | Field::Topic => self.fields.push_line(piece),
             Field::Retry => {
+                let end = line_end(piece);
+                let piece = &piece[..end.unwrap_or(piece.len())];
                 self.from += piece.len();
-                self.number = piece.iter().try_fold(self.number.unwrap_or(0), digit).filter(|_| self.number.is_some());
+                self.number = self.number.and_then(|number| piece.iter().try_fold(number, digit));
+                end
             }
         }
     }
@@ -118,11 +112,12 @@ impl Open {
             Field::Data => self.block.lines += 1,
             Field::Retry => return self.number.filter(|_| self.from > 0),
             Field::Event | Field::Id | Field::Topic => {
-                let value = Span { start: self.from, end: self.fields.len() };
+                self.fields.end();
+                let value = Span { start: self.from, end: self.fields.bytes().len() };
                 match self.field {
                     Field::Event => self.block.event = value,
                     Field::Topic => self.block.topic = value,
-                    _ if self.fields[self.from..].contains(&0) => {}
+                    _ if value.of(self.fields.bytes()).is_some_and(|id| id.contains(&0)) => {}
                     _ => self.block.id = value,
                 }
             }
@@ -132,11 +127,29 @@ impl Open {
 
     /// The id that the block sets.
     fn id(&self) -> Option<&[u8]> {
-        self.block.id.of(&self.fields)
+        self.block.id.of(self.fields.bytes())
     }
 }
 
 impl Parser {
+    /// Takes the input if it is one more byte of a value, as nearly all reads of a stream are that comes byte by byte.
+    #[inline]
+    pub(super) fn trickle(&mut self, input: &mut Input<'_>) -> bool {
+        let (&[byte], Some(open)) = (input.rest(), self.open.as_deref_mut()) else { return false };
+        if matches!(byte, b'\n' | b'\r') || open.line >= open.limit {
+            return false;
+        }
+        open.line += 1;
+        match open.field {
+            Field::Data => open.data.push_byte(byte),
+            _ => {
+                open.value(&[byte]);
+            }
+        }
+        input.skip_all();
+        true
+    }
+
     /// Takes lines apart and collects what they hold, until the block ends or the input does.
     pub(super) fn collect(&mut self, input: &mut Input<'_>, until: usize) -> Result<Collected, ParseError> {
         let Some(open) = self.open.as_deref_mut() else { return Ok(Collected::Nothing) };
@@ -152,7 +165,7 @@ impl Parser {
                         Name::Known(field, named) => {
                             // A line end is not part of the name: then nothing of this byte is taken.
                             input.skip(usize::from(named == open.named));
-                            open.enter(field, named, input);
+                            open.enter(field, named, self.limits, input);
                             self.state = State::Space;
                         }
                     }
@@ -166,31 +179,26 @@ impl Parser {
                 }
                 State::Value => {
                     let rest = input.rest_until(until);
-                    let mut taken = 0;
-                    while taken < rest.len() && self.state == State::Value {
-                        let next = &rest[taken..rest.len().min(taken + PIECE)];
-                        let end = if open.line < LONG { line_end(next) } else { memchr2(b'\n', b'\r', next) };
-                        let piece = &next[..end.unwrap_or(next.len())];
-                        open.line += piece.len();
-                        let room = self.limits.event.saturating_sub(open.block.size);
-                        if open.line > self.limits.line.min(room) {
-                            // The one that the byte after the last good one broke, however many came at once.
-                            return Err(if self.limits.line <= room {
-                                ParseError::LineTooLong { limit: self.limits.line }
-                            } else {
-                                ParseError::EventTooLong { limit: self.limits.event }
-                            });
-                        }
-                        open.value(piece);
-                        taken += piece.len();
-                        if let Some(end) = end {
-                            taken += 1;
-                            self.after_cr = next[end] == b'\r';
-                            self.retry = open.leave().or(self.retry);
-                            self.state = State::Line;
-                        }
+                    // Up to the byte that breaks the limit.
+                    let most = open.limit.saturating_sub(open.line).saturating_add(1).min(PIECE);
+                    let piece = rest.get(..most).unwrap_or(rest);
+                    let end = open.value(piece);
+                    let taken = end.unwrap_or(piece.len());
+                    open.line += taken;
+                    if open.line > open.limit {
+                        // The one that the byte after the last good one broke, however many came at once.
+                        return Err(if open.limit == self.limits.line {
+                            ParseError::LineTooLong { limit: self.limits.line }
+                        } else {
+                            ParseError::EventTooLong { limit: self.limits.event }
+                        });
                     }
-                    input.skip(taken);
+                    if let Some(end) = end {
+                        self.after_cr = piece.get(end) == Some(&b'\r');
+                        self.retry = open.leave().or(self.retry);
+                        self.state = State::Line;
+                    }
+                    input.skip(taken + usize::from(end.is_some()));
                 }
                 State::Line => {
                     if core::mem::take(&mut self.after_cr) && first == b'\n' {
@@ -212,7 +220,7 @@ impl Parser {
                     match classify(input.rest_until(until)) {
                         Name::Known(field, named) => {
                             input.skip(named);
-                            open.enter(field, named, input);
+                            open.enter(field, named, self.limits, input);
                             self.state = State::Space;
                         }
                         Name::Other => self.state = State::Skip,
@@ -239,20 +247,23 @@ impl Parser {
 
     /// Lends the collected event, and is between two blocks again.
     pub(super) fn dispatch<'i>(&mut self, input: &'i mut Input<'_>) -> Event<'i> {
-        let Open { mut data, fields, mut block, .. } = self.open.take().map(|open| *open).unwrap_or_default();
-        let len = data.len();
+        let Some(open) = self.open.take() else { return Event::new("") };
+        let Open { mut data, fields, mut block, .. } = *open;
+        let len = data.bytes().len();
         block.data = Span { start: 0, end: len };
         for field in [&mut block.event, &mut block.id, &mut block.topic] {
             if field.is_somewhere() {
                 *field = Span { start: len + field.start, end: len + field.end };
             }
         }
-        data.extend_from_slice(&fields);
-        input.give_buffer(fields);
-        let (bytes, repaired) = input.lend_collected(data);
-        let event = match valid(bytes) {
-            Some(text) => block.slices(text),
-            None => block.separate(bytes, repaired),
+        data.append(&fields);
+        input.give_buffer(fields.into_buffer());
+        let event = match data.finish() {
+            Ok(text) => block.slices(input.lend_text(text)),
+            Err(bytes) => {
+                let (bytes, repaired) = input.lend_collected(bytes);
+                block.separate(bytes, repaired)
+            }
         };
         if let Some(id) = event.id {
             commit(&mut self.last_id, id);
@@ -262,8 +273,8 @@ impl Parser {
 }
 
 /// Takes a buffer from the input's pool, where `buffer` is none yet.
-fn obtain(buffer: &mut Vec<u8>, input: &mut Input<'_>) {
-    if buffer.capacity() == 0 {
-        *buffer = input.take_buffer();
+fn obtain(buffer: &mut Gathered, input: &mut Input<'_>) {
+    if !buffer.has_buffer() {
+        *buffer = Gathered::with(input.take_buffer());
     }
 }

@@ -6,10 +6,10 @@
 use super::Event;
 use super::collect::{Collected, Open};
 use crate::input::Input;
+use crate::payload::{self, ascii, first_control};
 use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
-use memchr::memchr2;
 
 /// The byte order mark, which is no part of the stream at its very start.
 const BOM: &[u8] = b"\xEF\xBB\xBF";
@@ -176,6 +176,15 @@ impl Parser {
     /// [`ParseError`] where the stream breaks one of the [`Limits`].
     #[inline]
     pub fn next_event<'i>(&mut self, input: &'i mut Input<'_>) -> Result<Option<Event<'i>>, ParseError> {
+        if self.state == State::Value && self.trickle(input) {
+            return Ok(None);
+        }
+        self.next_due(input)
+    }
+
+    /// [`next_event`](Self::next_event) but for single bytes of a value.
+    #[inline(never)]
+    fn next_due<'i>(&mut self, input: &'i mut Input<'_>) -> Result<Option<Event<'i>>, ParseError> {
         if self.state == State::Idle {
             // One line of data, ended by LF LF, is what nearly all streams consist of.
             if let Some(line) = single_line(input.rest(), self.window()) {
@@ -215,7 +224,7 @@ impl Parser {
                             }
                             input.skip(taken);
                         }
-                        Scan::Open { at, endless } => self.open_block(&block, at, endless, input, until),
+                        Scan::Open(at) => self.open_block(&block, at, input, until),
                     }
                 }
                 State::Name | State::Space | State::Value | State::Line if self.open.is_some() => {
@@ -268,7 +277,7 @@ impl Parser {
     }
 
     /// Goes on with the rest of a block line by line, behind the `taken` bytes that were scanned where they lie.
-    fn open_block(&mut self, block: &Block, taken: usize, endless: bool, input: &mut Input<'_>, until: usize) {
+    fn open_block(&mut self, block: &Block, taken: usize, input: &mut Input<'_>, until: usize) {
         let next = input.rest_until(until).get(taken..).unwrap_or_default();
         // A blank line is here only behind a window that ends before it.
         let blank = matches!(next.first(), Some(b'\r' | b'\n'));
@@ -277,15 +286,7 @@ impl Parser {
             self.open = Some(Box::new(Open::new(block, input)));
         }
         input.skip(taken);
-        self.state = match (name, &mut self.open) {
-            (Some(Name::Other), _) => State::Skip,
-            // Searched already: the rest of the input is value, where there is any.
-            (Some(Name::Known(Field::Data, named)), Some(open)) if endless && input.rest_until(until).len() > named => {
-                open.take_data(named, input, until);
-                State::Value
-            }
-            _ => State::Line,
-        };
+        self.state = if name == Some(Name::Other) { State::Skip } else { State::Line };
     }
 
     /// Reads the lines of a block where they lie, as far as they are in. Data lines are joined with LF behind the first.
@@ -322,7 +323,7 @@ impl Parser {
                             block.data = value;
                         } else if block.kept > block.data.end {
                             // Joining would overwrite a field.
-                            return Scan::Open { at, endless: false };
+                            return Scan::Open(at);
                         } else {
                             block.data.end = append(bytes, block.data.end, value);
                         }
@@ -340,7 +341,7 @@ impl Parser {
         }
         // Mid-line, or behind a CR whose LF may still come.
         self.after_cr = at == bytes.len() && at > 0 && bytes[at - 1] == b'\r';
-        Scan::Open { at, endless: bytes.len() < window }
+        Scan::Open(at)
     }
 
     /// Lends what [`find`](Self::find) found, and takes it.
@@ -395,11 +396,7 @@ enum Scan {
     /// A block without data ends here.
     Empty(usize),
     /// The block goes on at this line start.
-    Open {
-        at: usize,
-        /// No line end is in the input from there on.
-        endless: bool,
-    },
+    Open(usize),
 }
 
 /// Where a value lies. The default is nowhere.
@@ -568,14 +565,13 @@ fn lend_line<'i>(len: usize, input: &'i mut Input<'_>) -> Event<'i> {
 /// Lines are short: sixteen bytes at a time, without a call, are faster for them than a vectorised search.
 #[inline(always)]
 pub(super) fn line_end(bytes: &[u8]) -> Option<usize> {
-    /// Longer lines are searched by `memchr`.
+    /// Longer lines are searched by vectors.
     const SHORT: usize = 128;
     let mut at = 0;
     while at < SHORT {
-        let Some((pair, _)) = bytes.get(at..).and_then(|rest| rest.split_first_chunk::<16>()) else { break };
-        let [low, high] = [below_so(&pair[..8]), below_so(&pair[8..])];
-        if low | high != 0 {
-            at += if low != 0 { low.trailing_zeros() } else { 64 + high.trailing_zeros() } as usize / 8;
+        let Some(next) = bytes.get(at..).and_then(|rest| rest.first_chunk()) else { break };
+        if let Some(control) = first_control(next) {
+            at += control;
             if matches!(bytes[at], b'\n' | b'\r') {
                 return Some(at);
             }
@@ -584,16 +580,7 @@ pub(super) fn line_end(bytes: &[u8]) -> Option<usize> {
         }
         at += 16;
     }
-    Some(at + memchr2(b'\n', b'\r', bytes.get(at..)?)?)
-}
-
-/// Marks bytes below 0x0E (SO), CR and LF among them, in their high bits. Only the lowest mark is exact: a borrow may
-/// set some above it.
-#[inline(always)]
-fn below_so(bytes: &[u8]) -> u64 {
-    const ONES: u64 = u64::MAX / 0xFF;
-    let word = bytes.first_chunk().map_or(0, |word| u64::from_le_bytes(*word));
-    word.wrapping_sub(ONES * 0x0E) & !word & (ONES * 0x80)
+    Some(at + payload::line_end(bytes.get(at..)?)?)
 }
 
 /// Takes the lines at the front as nearly all blocks have them: `id: ` and `event: `, then `data: `, all ended by LF and without
@@ -632,10 +619,9 @@ fn scan_plain(bytes: &mut [u8], block: &mut Block) -> usize {
 #[inline(always)]
 fn plain_line(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
-    while let Some((pair, _)) = bytes.get(at..).and_then(|rest| rest.split_first_chunk::<16>()) {
-        let [low, high] = [below_so(&pair[..8]), below_so(&pair[8..])];
-        if low | high != 0 {
-            at += if low != 0 { low.trailing_zeros() } else { 64 + high.trailing_zeros() } as usize / 8;
+    while let Some(next) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+        if let Some(control) = first_control(next) {
+            at += control;
             return (bytes[at] == b'\n').then_some(at);
         }
         at += 16;
@@ -691,10 +677,22 @@ pub(super) fn digit(number: u64, byte: &u8) -> Option<u64> {
 
 /// The first `len` bytes as text, where they are valid UTF-8.
 ///
-/// A short text is validated together with what lies behind it: the check takes 64 bytes at once far faster than it takes
-/// some dozens one by one. Only where that fails is the text looked at by itself.
-#[inline]
+/// A short text is nearly always ASCII. Where it is not, it is validated together with what lies behind it: the check takes 64
+/// bytes at once far faster than it takes some dozens one by one. Only where that fails is the text looked at by itself.
+#[inline(always)]
 pub(super) fn text(bytes: &[u8], len: usize) -> Option<&str> {
+    /// Longer texts go through the vectorised check at once.
+    const SHORT: usize = 256;
+    if len <= SHORT
+        && let Some(text) = ascii(bytes, len)
+    {
+        return Some(text);
+    }
+    text_in_blocks(bytes, len)
+}
+
+#[inline(never)]
+fn text_in_blocks(bytes: &[u8], len: usize) -> Option<&str> {
     /// What the vectorised check takes at once.
     const BLOCK: usize = 64;
     let whole = len.next_multiple_of(BLOCK);
