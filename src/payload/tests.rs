@@ -31,7 +31,7 @@ proptest! {
     fn an_assembled_text_comes_out_exactly_where_std_finds_utf8(
         bytes in text_or_junk(),
         key: [u8; 4],
-        mut cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..5),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..5),
     ) {
         let mut masked = bytes.clone();
         mask::apply(&mut masked, Key::new(key));
