@@ -230,12 +230,36 @@ fn r9_a_million_data_lines_are_an_error_at_the_event_cap() {
 
 #[test]
 fn limits_are_exact_and_the_same_at_every_cut() {
-    // 10 bytes of line; 10 + 1 + 7 + 1 bytes of event.
-    let stream = b"data: 1234\n:comment\nevent:x\n\n";
-    let ok = naive(stream);
-    every_cut(stream, |chunks| assert_eq!(limited(10, 18, chunks).as_ref(), Ok(&ok)));
-    every_cut(stream, |chunks| assert_eq!(limited(9, 100, chunks), Err(ParseError::LineTooLong { limit: 9 })));
-    every_cut(stream, |chunks| assert_eq!(limited(10, 17, chunks), Err(ParseError::EventTooLong { limit: 17 })));
+    let strike = |stream: &str, line, event, error: Option<ParseError>| {
+        let expected = error.map_or_else(|| Ok(naive(stream.as_bytes())), Err);
+        every_cut(stream.as_bytes(), |chunks| {
+            assert_eq!(limited(line, event, chunks), expected, "{stream:?} within {line} and {event}");
+        });
+    };
+    for end in ["\n", "\r", "\r\n"] {
+        let (line, event) =
+            (|limit| Some(ParseError::LineTooLong { limit }), |limit| Some(ParseError::EventTooLong { limit }));
+        // 10 bytes of line; 10 + 1 + 7 + 1 bytes of event.
+        let two = "data: 1234\n:comment\nevent:x\n\n".replace('\n', end);
+        strike(&two, 10, 19, None);
+        strike(&two, 9, 100, line(9));
+        strike(&two, 10, 18, event(18));
+        strike(&two, 10, 17, event(17));
+        // The end of a lone line counts as well, with and without a blank line behind it.
+        for one in
+            ["data: 1234\n\n", "data: 1234\n", "id: 123456\n\n", "retry:1234\n", ":c\n\ndata: 1234\n\ndata: 1234\n\n"]
+        {
+            let one = one.replace('\n', end);
+            strike(&one, 10, 11, None);
+            strike(&one, 11, 11, None);
+            strike(&one, 9, 11, line(9));
+            strike(&one, 100, 9, event(9));
+            strike(&one, 100, 10, event(10));
+            strike(&one, 10, 10, event(10));
+        }
+        strike(&["data", "data", ""].join(end), 4, 10, None);
+        strike(&["data", "data", ""].join(end), 4, 9, event(9));
+    }
 }
 
 #[test]

@@ -194,6 +194,10 @@ impl Parser {
                         });
                     }
                     if let Some(end) = end {
+                        // The line end counts too.
+                        if open.block.size.saturating_add(open.line) >= self.limits.event {
+                            return Err(ParseError::EventTooLong { limit: self.limits.event });
+                        }
                         self.after_cr = piece.get(end) == Some(&b'\r');
                         self.retry = open.leave().or(self.retry);
                         self.state = State::Line;

@@ -31,7 +31,7 @@ const ID_KEPT: usize = 1024;
 pub struct Limits {
     /// Bytes of one line, field name included, line end not. Default 1 MiB.
     pub line: usize,
-    /// Bytes of all lines of one event, each with one byte for its line end. Default 1 MiB.
+    /// Bytes of all lines of one event, each with one byte for its line end (the blank line not). Default 1 MiB.
     pub event: usize,
 }
 
