@@ -56,13 +56,40 @@ fn events_whole_in_a_read_are_lent_from_it_without_an_allocation() {
 }
 
 #[test]
-fn an_event_that_spans_reads_costs_one_allocation_after_warm_up() {
-    let stream = "id: 1755\ndata: one\ndata: two\n\n".repeat(100).into_bytes();
-    let (mut parser, mut buffers) = (Parser::new(), Buffers::new());
-    for step in [7, 1, 20] {
-        allocations(&mut parser, &mut buffers, &stream, step);
-        let (allocations, events) = allocations(&mut parser, &mut buffers, &stream, step);
-        assert_eq!(events, 100);
-        assert!(allocations <= 100, "{allocations} at {step}");
+fn an_event_that_spans_reads_costs_one_allocation_after_warm_up_and_another_for_its_fields() {
+    for (block, each) in [("data: one\ndata: two\n\n", 1), ("id: 1755\nevent: update\ndata: one\ndata: two\n\n", 2)] {
+        let stream = block.repeat(100).into_bytes();
+        let (mut parser, mut buffers) = (Parser::new(), Buffers::new());
+        for step in [7, 1, 20] {
+            allocations(&mut parser, &mut buffers, &stream, step);
+            let (allocations, events) = allocations(&mut parser, &mut buffers, &stream, step);
+            assert_eq!(events, 100);
+            assert!(allocations <= 100 * each, "{allocations} at {step}");
+        }
     }
+}
+
+#[test]
+fn a_field_that_waits_for_its_event_holds_no_pooled_buffer() {
+    let (mut warm, mut buffers) = (Parser::new(), Buffers::new());
+    // One large event over two reads puts its buffer into the pool.
+    let large = format!("data: {}\n\n", "x".repeat(500_000)).into_bytes();
+    allocations(&mut warm, &mut buffers, &large, 400_000);
+    let kept = buffers.kept();
+    assert!(kept >= 500_000);
+    let waiting = ["id: 7\n", "id: 7", "event: x\r", "topic: t\nid:", "id: 1\nevent: y\nda", "retry: 5\nid: 2\n: c"];
+    let mut parsers = Vec::new();
+    for (step, stream) in waiting.iter().flat_map(|stream| [(1, stream), (100, stream)]) {
+        let mut parser = Parser::new();
+        allocations(&mut parser, &mut buffers, stream.as_bytes(), step);
+        assert!(parser.is_mid_event());
+        parsers.push(parser);
+        assert_eq!(buffers.kept(), kept, "{stream:?}");
+    }
+    // Data takes it, and gives it back; the fields' own do not go there.
+    let mut parser = parsers.remove(0);
+    allocations(&mut parser, &mut buffers, b"data: a", 3);
+    assert_eq!(buffers.kept(), 0);
+    assert_eq!(allocations(&mut parser, &mut buffers, b"\n\n", 1).1, 1);
+    assert_eq!(buffers.kept(), kept);
 }

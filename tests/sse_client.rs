@@ -222,6 +222,37 @@ fn r6_the_wait_is_clamped_to_100_ms_and_1_h() {
 }
 
 #[test]
+fn a_body_of_known_length_is_over_with_its_last_byte_whatever_that_is() {
+    for body in
+        ["data: hi\n\n", "data: hi\n\n\n", "data: hi\n\n: and more", "data: hi\n\ndata: torn", "data: hi\n\nid: 4\n\n"]
+    {
+        let chunked = String::from_utf8(chunked(body.as_bytes(), body.len())).unwrap() + "0\r\n\r\n";
+        let counted = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        for wire in [counted, chunked] {
+            for cut in [wire.len(), 7, 1] {
+                let mut peer = Peer::with(EventSourceConfig { heartbeat: None, ..EventSourceConfig::default() });
+                peer.connect();
+                let said: Vec<Said> = wire.as_bytes().chunks(cut).flat_map(|chunk| peer.feed(chunk)).collect();
+                let ended = matches!(
+                    &said[..],
+                    [Said::Open, Said::Message { data, .. }, Said::Disconnected(Disconnected::Ended, _)] if data == "hi"
+                );
+                assert!(ended, "{body:?} in pieces of {cut}: {said:?}");
+                assert!(peer.source.poll_timeout().is_some());
+            }
+        }
+    }
+    // An empty body is over with its head.
+    let mut peer = Peer::with(EventSourceConfig { heartbeat: None, ..EventSourceConfig::default() });
+    peer.connect();
+    let said = peer.feed(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 0\r\n\r\n");
+    assert!(matches!(said[..], [Said::Open, Said::Disconnected(Disconnected::Ended, _)]), "{said:?}");
+}
+
+#[test]
 fn r8_a_broken_limit_closes_the_source() {
     let limits = Limits { line: 100, event: 100 };
     let mut peer = Peer::with(EventSourceConfig { limits, ..EventSourceConfig::default() });
@@ -250,6 +281,8 @@ fn r11_other_statuses_and_types_are_final_and_carry_what_the_server_said() {
     assert_eq!(closed(head429), Closed::Status { status: 429, retry_after });
     let dated = "HTTP/1.1 503 X\r\nRetry-After: Fri, 31 Dec 1999 23:59:59 GMT\r\nContent-Length: 0\r\n\r\n";
     assert_eq!(closed(dated), Closed::Status { status: 503, retry_after: None });
+    assert_eq!(closed(&head(204, None)).to_string(), "the server said that it is done (204)");
+    assert_eq!(closed(&head(404, None)).to_string(), "status 404 is not 200");
     assert_eq!(closed(&head(200, Some("text/html"))), Closed::ContentType);
     assert_eq!(closed(&head(200, None)), Closed::ContentType);
 }
@@ -290,6 +323,19 @@ fn r13_a_silent_server_is_left_after_two_and_a_half_heartbeats() {
     peer.now = peer.source.poll_timeout().unwrap();
     peer.source.handle_timeout(peer.now, &mut peer.out);
     assert!(matches!(peer.feed(&[])[..], [Said::Disconnected(Disconnected::Silent, _)]));
+}
+
+#[test]
+fn without_a_heartbeat_silence_is_waited_out_and_connecting_has_no_deadline_of_its_own() {
+    let mut peer = Peer::with(EventSourceConfig { heartbeat: None, ..EventSourceConfig::default() });
+    assert_eq!(peer.feed(&[]).len(), 1);
+    assert_eq!(peer.source.poll_timeout(), None);
+    peer.request();
+    assert_eq!(peer.feed(STREAM.as_bytes()), [Said::Open]);
+    assert_eq!(peer.source.poll_timeout(), None);
+    peer.now = peer.now + Duration::from_secs(1_000_000);
+    peer.source.handle_timeout(peer.now, &mut peer.out);
+    assert_eq!(peer.feed(b"data: a\n\n"), [message("a", "")]);
 }
 
 #[test]
@@ -392,6 +438,24 @@ fn an_id_that_no_header_can_carry_is_left_out() {
     let mut peer = Peer::new();
     peer.source.set_last_event_id("stored");
     assert!(peer.connect().contains("last-event-id: stored\r\n"));
+}
+
+#[test]
+fn s10_an_id_longer_than_a_server_takes_is_left_out_and_the_source_goes_on() {
+    for (len, comes_back) in [(4095, true), (4096, true), (4097, false), (1 << 19, false)] {
+        let id = "7".repeat(len);
+        let mut peer = Peer::new();
+        peer.connect();
+        let said = peer.feed([STREAM, "id: ", &id, "\ndata: a\n\n"].concat().as_bytes());
+        assert_eq!(said, [Said::Open, message("a", &id)]);
+        peer.lose();
+        let request = peer.connect();
+        assert_eq!(request.contains(&format!("last-event-id: {id}\r\n")), comes_back, "{len}");
+        assert_eq!(request.contains("last-event-id"), comes_back, "{len}");
+        assert!(!peer.source.is_closed());
+        assert_eq!(peer.source.last_event_id(), id);
+        assert_eq!(peer.feed(STREAM.as_bytes()), [Said::Open]);
+    }
 }
 
 #[test]

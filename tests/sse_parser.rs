@@ -230,12 +230,36 @@ fn r9_a_million_data_lines_are_an_error_at_the_event_cap() {
 
 #[test]
 fn limits_are_exact_and_the_same_at_every_cut() {
-    // 10 bytes of line; 10 + 1 + 7 + 1 bytes of event.
-    let stream = b"data: 1234\n:comment\nevent:x\n\n";
-    let ok = naive(stream);
-    every_cut(stream, |chunks| assert_eq!(limited(10, 18, chunks).as_ref(), Ok(&ok)));
-    every_cut(stream, |chunks| assert_eq!(limited(9, 100, chunks), Err(ParseError::LineTooLong { limit: 9 })));
-    every_cut(stream, |chunks| assert_eq!(limited(10, 17, chunks), Err(ParseError::EventTooLong { limit: 17 })));
+    let strike = |stream: &str, line, event, error: Option<ParseError>| {
+        let expected = error.map_or_else(|| Ok(naive(stream.as_bytes())), Err);
+        every_cut(stream.as_bytes(), |chunks| {
+            assert_eq!(limited(line, event, chunks), expected, "{stream:?} within {line} and {event}");
+        });
+    };
+    for end in ["\n", "\r", "\r\n"] {
+        let (line, event) =
+            (|limit| Some(ParseError::LineTooLong { limit }), |limit| Some(ParseError::EventTooLong { limit }));
+        // 10 bytes of line; 10 + 1 + 7 + 1 bytes of event.
+        let two = "data: 1234\n:comment\nevent:x\n\n".replace('\n', end);
+        strike(&two, 10, 19, None);
+        strike(&two, 9, 100, line(9));
+        strike(&two, 10, 18, event(18));
+        strike(&two, 10, 17, event(17));
+        // The end of a lone line counts as well, with and without a blank line behind it.
+        for one in
+            ["data: 1234\n\n", "data: 1234\n", "id: 123456\n\n", "retry:1234\n", ":c\n\ndata: 1234\n\ndata: 1234\n\n"]
+        {
+            let one = one.replace('\n', end);
+            strike(&one, 10, 11, None);
+            strike(&one, 11, 11, None);
+            strike(&one, 9, 11, line(9));
+            strike(&one, 100, 9, event(9));
+            strike(&one, 100, 10, event(10));
+            strike(&one, 10, 10, event(10));
+        }
+        strike(&["data", "data", ""].join(end), 4, 10, None);
+        strike(&["data", "data", ""].join(end), 4, 9, event(9));
+    }
 }
 
 #[test]
@@ -261,6 +285,14 @@ fn r10_a_character_cut_off_by_a_field_is_not_completed_by_the_next_field() {
     };
     means(b"data: a\xe6\nid: \xbc\xa2\n\n", &replaced("message", "a\u{fffd}", "\u{fffd}\u{fffd}"));
     means(b"event: \xf0\x9f\nid: \x98\x80\ndata: a\n\n", &replaced("\u{fffd}", "a", "\u{fffd}\u{fffd}"));
+    // The id is the client's afterwards, whichever fields are beyond repair.
+    let torn = Seen { event: "\u{fffd}".into(), data: "\u{fffd}".into(), last_event_id: "7".into(), topic: None };
+    means(
+        b"data: \xc3\nevent: \xa9\nid: 7\n\n",
+        &Outcome { events: vec![torn], last_event_id: "7".into(), retry: None },
+    );
+    means(b"event: \xc3\nid: \xa9\ndata: hello\n\n", &replaced("\u{fffd}", "hello", "\u{fffd}"));
+    means(b"id: a\0\xc3\nevent: \xa9\ndata: b\xc3\n\n", &replaced("\u{fffd}", "b\u{fffd}", ""));
     means(b"data: \xe6\ndata: \xbc\xa2\n\n", &replaced("message", "\u{fffd}\n\u{fffd}\u{fffd}", ""));
 }
 
@@ -315,7 +347,22 @@ fn streams() -> impl Strategy<Value = Vec<u8>> {
         1 => "[a-z ]{0,80}".prop_map(String::into_bytes),
         1 => prop::collection::vec(any::<u8>(), 0..6),
     ];
-    prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+    // A character that one field cuts off and the next would complete; then data, mostly, and the end of the block.
+    let name = || prop::sample::select(vec!["data:", "data: ", "event: ", "id:", "id: ", "topic: "]);
+    let line_end = || prop::sample::select(vec!["\n", "\n", "\r", "\r\n"]);
+    let torn = (name(), name(), "[a-z]{0,3}", prop::sample::select(vec!["é", "漢", "😀"]), 1..4usize, line_end())
+        .prop_map(|(first, second, text, character, at, end)| {
+            let (head, tail) = character.as_bytes().split_at(at.min(character.len() - 1));
+            [first.as_bytes(), text.as_bytes(), head, end.as_bytes(), second.as_bytes(), tail, end.as_bytes()].concat()
+        });
+    let plain = prop::sample::select(vec!["data: x\n", "data: x\n\n", "id: 7\n", "\n"])
+        .prop_map(|text| text.as_bytes().to_vec());
+    prop_oneof![
+        3 => prop::collection::vec(piece.clone(), 0..40),
+        1 => prop::collection::vec(prop_oneof![torn.clone(), plain.clone()], 0..8),
+        1 => prop::collection::vec(prop_oneof![torn, plain, piece], 0..20),
+    ]
+    .prop_map(|pieces| pieces.concat())
 }
 
 /// Cuts `stream` at the given places, taken modulo what is left.

@@ -38,8 +38,11 @@ impl Peer {
     }
 
     fn open(&mut self, headers: &[(&str, &str)], random: u64) -> Opened {
-        let config = ServerStreamConfig::default();
-        ServerStream::open(&config, &mut self.http, headers, random, &mut self.out, self.now).unwrap()
+        self.open_with(&ServerStreamConfig::default(), headers, random)
+    }
+
+    fn open_with(&mut self, config: &ServerStreamConfig, headers: &[(&str, &str)], random: u64) -> Opened {
+        ServerStream::open(config, &mut self.http, headers, random, &mut self.out, self.now).unwrap()
     }
 
     fn stream(&mut self, request: &str) -> ServerStream {
@@ -106,6 +109,41 @@ fn the_opening_retry_is_jittered_per_connection() {
 }
 
 #[test]
+fn every_configuration_is_a_valid_one_and_no_heartbeat_spins() {
+    let lengths = [Duration::ZERO, Duration::from_nanos(1), Duration::from_secs(3), Duration::MAX];
+    for (heartbeat, retry) in lengths.into_iter().flat_map(|a| lengths.map(|b| (a, b))) {
+        for (jitter, random) in
+            [(0, 0), (10, u64::MAX), (50, u64::MAX), (51, 1 << 63), (100, u64::MAX), (255, u64::MAX)]
+        {
+            let config = ServerStreamConfig {
+                heartbeat,
+                heartbeat_jitter_percent: jitter,
+                retry: Some(retry),
+                retry_jitter_percent: jitter,
+            };
+            let mut peer = Peer::new();
+            peer.ask(get("")).unwrap();
+            let Opened::Stream(mut stream) = peer.open_with(&config, &[], random) else { panic!("not a HEAD") };
+            let written = peer.written();
+            let (_, sent) = written.split_once("retry: ").unwrap();
+            let sent: u64 = sent.split('\n').next().unwrap().parse().unwrap();
+            let least = u64::try_from(retry.as_millis()).unwrap_or(u64::MAX);
+            assert!(sent >= least && u128::from(sent) <= u128::from(least) * 4, "{sent} for {config:?}");
+            // Jitter takes half at most, and each beat moves the deadline.
+            let due = stream.poll_timeout();
+            assert!(due >= peer.now + (heartbeat / 2).max(Duration::from_millis(1)), "{due:?} for {config:?}");
+            stream.handle_timeout(&mut peer.http, peer.now, &mut peer.out);
+            assert!(peer.out.is_empty());
+            if heartbeat != Duration::MAX {
+                stream.handle_timeout(&mut peer.http, due, &mut peer.out);
+                assert_eq!(peer.written(), "2\r\n:\n\r\n");
+                assert!(stream.poll_timeout() >= due + Duration::from_millis(1));
+            }
+        }
+    }
+}
+
+#[test]
 fn events_go_out_as_one_chunk_each() {
     let mut peer = Peer::new();
     let mut stream = peer.stream(&get(""));
@@ -137,6 +175,23 @@ fn a_stream_may_be_started_by_post_and_no_other_method() {
 }
 
 #[test]
+fn the_rest_of_a_post_arrives_behind_the_open_stream() {
+    let mut peer = Peer::new();
+    let mut stream = peer.stream("POST /events HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nhi");
+    let mut rest = *b"yo";
+    let mut input = Input::new(&mut rest);
+    let mut body = Vec::new();
+    while let Some(event) = peer.http.next_event(&mut input, &mut peer.out, peer.now).unwrap() {
+        if let http::server::Event::Body(bytes) = event {
+            body.extend_from_slice(bytes);
+        }
+    }
+    assert_eq!(body, b"yo");
+    stream.send(&mut peer.http, &Event::new("x"), &mut peer.out, peer.now).unwrap();
+    assert!(peer.written().ends_with("9\r\ndata: x\n\n\r\n"));
+}
+
+#[test]
 fn s8_head_gets_the_head_only_and_is_said_to() {
     let mut peer = Peer::new();
     assert_eq!(peer.ask(get("").replace("GET", "HEAD")), Ok((None, HeadOnly::Yes)));
@@ -151,9 +206,13 @@ fn s9_accept_that_excludes_event_streams_is_406() {
     for refused in ["application/json", "text/event-stream;q=0", "text/html, application/*"] {
         assert_eq!(asked(get(&format!("Accept: {refused}\r\n"))), Err(Refusal::NotAcceptable), "{refused}");
     }
-    for accepted in
-        ["", "Accept: */*\r\n", "Accept: text/event-stream\r\n", "Accept: application/json, text/*;q=0.1\r\n"]
-    {
+    for accepted in [
+        "",
+        "Accept: */*\r\n",
+        "Accept: text/event-stream;q=\r\n",
+        "Accept: text/event-stream\r\n",
+        "Accept: application/json, text/*;q=0.1\r\n",
+    ] {
         assert!(asked(get(accepted)).is_ok(), "{accepted}");
     }
     let mut peer = Peer::new();
@@ -177,6 +236,9 @@ fn s10_a_last_event_id_too_long_or_with_nul_or_not_utf8_is_400() {
     }
     assert_eq!(Refusal::LastEventId.status(), 400);
     assert_eq!(asked(get("Last-Event-ID: 1\r\nLast-Event-ID: 2\r\n")), Err(Refusal::LastEventId));
+    for twice in ["1&lastEventId=2", "1&lastEventId=1", "&lastEventId=2", "1&b=c&lastEventId"] {
+        assert_eq!(query(twice), Err(Refusal::LastEventId), "{twice}");
+    }
     assert_eq!(header("…".as_bytes()), Ok((Some("…".into()), HeadOnly::No)));
     assert_eq!(header(&[b'x'; 4096]).unwrap().0.unwrap().len(), 4096);
     assert_eq!(query("%E2%80%A6+x"), Ok((Some("… x".into()), HeadOnly::No)));
@@ -190,9 +252,11 @@ fn s10_a_last_event_id_too_long_or_with_nul_or_not_utf8_is_400() {
 
 #[test]
 fn s12_the_header_wins_over_the_query() {
-    let request = get("Last-Event-ID: header\r\n").replace("/events", "/events?lastEventId=query");
-    assert_eq!(asked(request), Ok((Some("header".into()), HeadOnly::No)));
-    let request = get("").replace("/events", "/events?xlastEventId=1&lastEventId=query&lastEventId=3");
+    for query in ["lastEventId=query", "lastEventId=query&lastEventId=3", "lastEventId=%00"] {
+        let request = get("Last-Event-ID: header\r\n").replace("/events", &format!("/events?{query}"));
+        assert_eq!(asked(request), Ok((Some("header".into()), HeadOnly::No)));
+    }
+    let request = get("").replace("/events", "/events?xlastEventId=1&lastEventId=query&lastEventIds=3");
     assert_eq!(asked(request), Ok((Some("query".into()), HeadOnly::No)));
 }
 

@@ -391,11 +391,6 @@ impl Gathered {
         }
     }
 
-    /// The buffer, whatever it holds.
-    pub(crate) fn into_buffer(self) -> Vec<u8> {
-        self.bytes
-    }
-
     /// The text, or the bytes where some are not UTF-8.
     pub(crate) fn finish(self) -> Result<String, Vec<u8>> {
         if !self.check.is_boundary() {

@@ -2,6 +2,7 @@
 
 use super::event::Event;
 use super::parse::{Limits, ParseError, Parser};
+use super::server::MAX_LAST_EVENT_ID;
 use crate::backoff::{Backoff, BackoffConfig};
 use crate::http::client::{self, Client, ClientConfig};
 use crate::http::url::Url;
@@ -23,12 +24,17 @@ const REDIRECTS: u8 = 5;
 pub struct EventSourceConfig {
     /// What a stream may make the parser hold on to.
     pub limits: Limits,
-    /// The wait before reconnecting, until the stream sets another with `retry:`. Default 3 s, as browsers have it.
+    /// The least wait before reconnecting, until the stream sets another with `retry:`. Default 3 s, as browsers have it.
+    ///
+    /// Jitter comes on top, drawn by `backoff`. A connection shorter than [`BackoffConfig::stable`] counts as a failure even if the
+    /// stream ended in good order, so a server that ends each stream after a few seconds makes the waits longer, and uses up
+    /// [`BackoffConfig::attempts`] where they are limited.
     pub retry: Duration,
     /// Reconnect delays: `retry` plus what this draws at random, more after each failure.
     pub backoff: BackoffConfig,
-    /// How often the server is known to send something. Two and a half times as long a silence ends the connection. Default 15 s;
-    /// `None` waits for ever.
+    /// How often the server is known to send something, be it a comment. Silence for two and a half times as long ends the
+    /// connection, and another is made. Default 15 s, which means 37.5 s; set it to `None` for a server that sends no heartbeats:
+    /// then silence is waited out for ever.
     pub heartbeat: Option<Duration>,
     /// Limits and deadlines of response heads, and of bodies that are no event stream. Its limit on bodies and its silence do
     /// not concern event streams.
@@ -53,8 +59,8 @@ impl Default for EventSourceConfig {
 /// What an event source says.
 #[derive(Debug)]
 pub enum EventSourceEvent<'i> {
-    /// Connect to [`EventSource::url`] now, dropping any connection there was, and say how it went: [`EventSource::connected`] or
-    /// [`EventSource::connect_failed`].
+    /// Connect to [`EventSource::url`] now, dropping any connection there was and what its output still holds, and say how it went:
+    /// [`EventSource::connected`] or [`EventSource::connect_failed`]. How long connecting may take is the caller's choice.
     Connect,
     /// The stream is open. Comes again after each reconnect.
     Open,
@@ -133,6 +139,7 @@ impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ByCaller => f.write_str("closed by the caller"),
+            Self::Status { status: 204, .. } => f.write_str("the server said that it is done (204)"),
             Self::Status { status, .. } => write!(f, "status {status} is not 200"),
             Self::ContentType => f.write_str("content type is not text/event-stream"),
             Self::Redirect { status } => write!(f, "redirect ({status}) out of the origin, or to nowhere"),
@@ -146,10 +153,18 @@ impl fmt::Display for Closed {
 
 impl core::error::Error for Closed {}
 
-/// The client of one event stream, across reconnects.
+/// The client of one event stream, across reconnects. Its requests are GETs without a body.
+///
+/// **A silent server is left.** With the default [`EventSourceConfig::heartbeat`] of 15 s a connection on which nothing arrives for
+/// 37.5 s, not even a comment, is given up and made again. Streams of this crate send comments, as the standard advises; for a
+/// server that does not, set the heartbeat to `None` or to what that server keeps to.
 ///
 /// # Contract
 ///
+/// - At each `Connect` drop the socket there was, and clear the output ([`Output::clear`]) before
+///   [`connected`](Self::connected): what an earlier connection left unsent would stand in front of the request.
+/// - While the caller connects there is no deadline: connecting and what goes with it (name resolution, TLS) is the caller's to
+///   limit, who then says [`connect_failed`](Self::connect_failed).
 /// - Ask [`next_event`](Self::next_event) until it says `None`, at the start and after every other call, with an empty input where
 ///   nothing was read. Bytes belong to the connection that the last `Connect` asked for; give each connection's bytes in order and
 ///   none of an earlier one.
@@ -189,7 +204,7 @@ pub struct EventSource {
 enum Phase {
     /// A connection is due.
     Due,
-    /// The caller connects.
+    /// The caller connects, for as long as the caller likes.
     Connecting,
     /// The request is out.
     Response,
@@ -234,7 +249,7 @@ impl EventSource {
         self.redirected.as_ref().unwrap_or(&self.source)
     }
 
-    /// The last event id, which the next request carries where it is not empty. Outlives connections.
+    /// The last event id, which the next request carries where it is not empty and a header can carry it. Outlives connections.
     pub fn last_event_id(&self) -> &str {
         self.parser.last_event_id()
     }
@@ -259,9 +274,11 @@ impl EventSource {
         matches!(self.phase, Phase::Closing(_) | Phase::Closed)
     }
 
-    /// The connection stands: the request goes out. Does nothing where none was asked for.
+    /// The connection stands: the request goes out, behind what the output holds, which should be nothing. Does nothing where no
+    /// connection was asked for.
     ///
-    /// A last event id that no header can carry (a control character, white space around it) is left out.
+    /// A last event id that no header can carry (a control character, white space around it), or of more than
+    /// [`MAX_LAST_EVENT_ID`] bytes, is left out: the server then begins where it begins for a new client.
     ///
     /// # Errors
     ///
@@ -289,7 +306,8 @@ impl EventSource {
         let url = self.url();
         let authorization = url.basic_authorization();
         let id = self.parser.last_event_id();
-        let sendable = !id.is_empty()
+        // A server would refuse too long a head for good; a stream that starts over is the lesser loss.
+        let sendable = (1..=MAX_LAST_EVENT_ID).contains(&id.len())
             && !id.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t')
             && id.trim_matches([' ', '\t']).len() == id.len();
         let mut headers = Vec::with_capacity(4 + self.config.headers.len());
@@ -354,7 +372,9 @@ impl EventSource {
                             self.body = self.body.saturating_sub(found.taken);
                             return Some(EventSourceEvent::Message(self.parser.lend(found, input)));
                         }
-                        Ok(None) if input.is_empty() => return None,
+                        // Fewer bytes came back than were left: the rest of the body is still to come.
+                        Ok(None) if self.body > 0 => return None,
+                        // The connection has more to say, be it only that the body is over.
                         Ok(None) => {}
                         Err(error) => self.end(Closed::Parse(error)),
                     }

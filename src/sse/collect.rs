@@ -5,10 +5,14 @@ use super::parse::{Block, Field, Limits, Name, ParseError, Parser, Span, State, 
 use crate::input::Input;
 use crate::payload::Gathered;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 /// Bytes of a value that are taken at once: few enough to be in the first-level cache still where they are not ASCII and are looked
 /// at again.
 const PIECE: usize = 8 << 10;
+
+/// Room for the values of fields but data from the start: an id and a type, as they mostly are.
+const FIELDS: usize = 64;
 
 /// What [`Parser::collect`] came to.
 pub(super) enum Collected {
@@ -23,7 +27,7 @@ pub(super) enum Collected {
 /// A block whose end is not in yet, and the line that is being read. Exists only while there is one.
 #[derive(Default)]
 pub(super) struct Open {
-    /// Data lines, joined with LF. At dispatch the other fields are appended, so that one buffer holds the event.
+    /// Data lines, joined with LF, in a buffer from the pool. At dispatch the other fields are appended, so that one buffer holds the event.
     data: Gathered,
     /// Values of `event`, `id` and `topic`; `block` names the valid ones.
     fields: Gathered,
@@ -54,7 +58,7 @@ impl Open {
             obtain(&mut open.data, input);
         }
         if block.kept > 0 {
-            obtain(&mut open.fields, input);
+            open.reserve_fields();
         }
         open.data.push(block.data.of(input.rest()).unwrap_or_default());
         let mut put = |span: Span| {
@@ -84,9 +88,17 @@ impl Open {
             }
             Field::Retry => (self.number, self.from) = (Some(0), 0),
             Field::Event | Field::Id | Field::Topic => {
-                obtain(&mut self.fields, input);
+                self.reserve_fields();
                 self.from = self.fields.bytes().len();
             }
+        }
+    }
+
+    /// Sees to a buffer for fields, and not from the pool: there they are as large as the largest messages, and a short id that waits
+    /// for its event would hold one for as long.
+    fn reserve_fields(&mut self) {
+        if !self.fields.has_buffer() {
+            self.fields = Gathered::with(Vec::with_capacity(FIELDS));
         }
     }
 
@@ -194,6 +206,10 @@ impl Parser {
                         });
                     }
                     if let Some(end) = end {
+                        // The line end counts too.
+                        if open.block.size.saturating_add(open.line) >= self.limits.event {
+                            return Err(ParseError::EventTooLong { limit: self.limits.event });
+                        }
                         self.after_cr = piece.get(end) == Some(&b'\r');
                         self.retry = open.leave().or(self.retry);
                         self.state = State::Line;
@@ -257,7 +273,6 @@ impl Parser {
             }
         }
         data.append(&fields);
-        input.give_buffer(fields.into_buffer());
         let event = match data.finish() {
             Ok(text) => block.slices(input.lend_text(text)),
             Err(bytes) => {

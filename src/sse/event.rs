@@ -90,6 +90,9 @@ impl<'a> Event<'a> {
     }
 
     /// Sets the id. The empty string resets the client's last event id.
+    ///
+    /// An id of more than [`MAX_LAST_EVENT_ID`](super::MAX_LAST_EVENT_ID) bytes is encoded and read like any other, but will not come
+    /// back: this crate's client leaves it out of its next request, and this crate's server refuses a request that has it.
     #[must_use]
     pub const fn with_id(mut self, id: &'a str) -> Self {
         self.id = Some(id);
@@ -192,7 +195,7 @@ pub enum Signal<'a> {
     Comment(&'a str),
     /// How long the client should wait before it comes back, in milliseconds.
     Retry(u64),
-    /// Moves the client's last event id without an event.
+    /// Moves the client's last event id without an event. As for [`Event::with_id`], a very long one will not come back.
     Position(&'a str),
 }
 

@@ -31,7 +31,7 @@ const ID_KEPT: usize = 1024;
 pub struct Limits {
     /// Bytes of one line, field name included, line end not. Default 1 MiB.
     pub line: usize,
-    /// Bytes of all lines of one event, each with one byte for its line end. Default 1 MiB.
+    /// Bytes of all lines of one event, each with one byte for its line end (the blank line not). Default 1 MiB.
     pub event: usize,
 }
 
@@ -106,7 +106,8 @@ pub(super) enum State {
 /// - An event is due the moment the first byte of its blank line is in; a CR is not held back to see whether an LF follows.
 /// - Where the event lies whole in the input its fields are lent from there: nothing is copied elsewhere and nothing is
 ///   allocated. (Data of several lines is joined in place: the input's bytes are overwritten.) An event that spans reads is
-///   collected in buffers taken from the input's [`Buffers`](crate::Buffers) and given back with the event.
+///   collected: its data in a buffer taken from the input's [`Buffers`](crate::Buffers), given back with the event, and its other
+///   fields in a small one of their own.
 /// - At the end of the stream there is nothing to do: an event without its blank line is dropped, as the standard asks. For the
 ///   next stream of the same source call [`restart`](Self::restart): the last event id and the retry time survive it.
 /// - A broken limit is final for the stream: every later call gives the same error, and nothing is kept.

@@ -4,6 +4,7 @@
 //! when it was silent, and ends in good order.
 
 use super::event::{EncodeError, Event, Signal};
+use crate::heartbeat::HeartbeatConfig;
 use crate::http::response::ResponseError;
 use crate::http::server::{Server, Streaming};
 use crate::http::target::decode;
@@ -15,8 +16,11 @@ use bytes::Bytes;
 use core::fmt;
 use core::time::Duration;
 
-/// The longest last event id taken from a request: half of what all of a head may have, and many times what ids are.
+/// The longest last event id taken from a request, and sent in one: half of what all of a head may have, and many times what ids are.
 pub const MAX_LAST_EVENT_ID: usize = 4096;
+
+/// No heartbeats come closer together, whatever is configured: an interval of nothing would always be over.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The fields of every event stream's head. `no-cache` keeps a cache from answering a reconnect with an old stream;
 /// `X-Accel-Buffering` keeps nginx from holding events back.
@@ -94,7 +98,9 @@ impl core::error::Error for Refusal {}
 
 impl<'h> Subscription<'h> {
     /// Reads a request for an event stream. The last event id comes from the header `Last-Event-ID` or, without it, from the query's
-    /// `lastEventId` (which a client sends that cannot set headers). O(head).
+    /// `lastEventId` (which a client sends that cannot set headers). Beside the header the query is not looked at. O(head).
+    ///
+    /// A weight in `Accept` that is no number (`q=`) counts as none, which means that the type is accepted.
     ///
     /// # Errors
     ///
@@ -114,25 +120,30 @@ impl<'h> Subscription<'h> {
 
 fn last_event_id<'h>(head: &'h RequestHead<'_>) -> Result<Option<Cow<'h, str>>, Refusal> {
     let headers = head.headers();
-    let mut values = headers.all("last-event-id");
-    let id = match values.next() {
+    let id = match only(headers.all("last-event-id"))? {
         // The bytes are UTF-8, as the standard has clients encode them, not Latin-1.
         Some(value) => Cow::Borrowed(core::str::from_utf8(value).map_err(|_| Refusal::LastEventId)?),
-        None => match raw_query_value(head.raw_query().unwrap_or_default(), "lastEventId") {
+        None => match only(raw_query_values(head.raw_query().unwrap_or_default(), "lastEventId"))? {
             Some(value) => decode(value, target::Plus::Space).map_err(|_| Refusal::LastEventId)?,
             None => return Ok(None),
         },
     };
-    let sound = id.len() <= MAX_LAST_EVENT_ID && !id.contains(['\0', '\r', '\n']) && values.next().is_none();
+    let sound = id.len() <= MAX_LAST_EVENT_ID && !id.contains(['\0', '\r', '\n']);
     if !sound {
         return Err(Refusal::LastEventId);
     }
     Ok(Some(id).filter(|id| !id.is_empty()))
 }
 
-/// The undecoded value of the first pair of that name, which itself is in need of no coding.
-fn raw_query_value<'q>(query: &'q str, name: &str) -> Option<&'q str> {
-    query.split('&').find_map(|pair| match pair.split_once('=') {
+/// The value where there is at most one: of two nobody knows which is meant.
+fn only<T>(mut values: impl Iterator<Item = T>) -> Result<Option<T>, Refusal> {
+    let value = values.next();
+    if values.next().is_some() { Err(Refusal::LastEventId) } else { Ok(value) }
+}
+
+/// The undecoded values of the pairs of that name, which itself is in need of no coding.
+fn raw_query_values<'q>(query: &'q str, name: &str) -> impl Iterator<Item = &'q str> {
+    query.split('&').filter_map(move |pair| match pair.split_once('=') {
         Some((key, value)) => (key == name).then_some(value),
         None => (pair == name).then_some(""),
     })
@@ -156,10 +167,7 @@ fn accepts<'v>(fields: impl Iterator<Item = &'v [u8]>) -> bool {
             _ if media.eq_ignore_ascii_case(b"text/event-stream") => 2,
             _ => continue,
         };
-        let zero = parts.any(|part| match part {
-            [b'q' | b'Q', b'=', weight @ ..] => weight.iter().all(|byte| matches!(byte, b'0' | b'.')),
-            _ => false,
-        });
+        let zero = parts.any(|part| matches!(part, [b'q' | b'Q', b'=', weight @ ..] if is_zero(weight)));
         // Of two ranges alike (with other parameters, say) one that lets it through is enough.
         best = match best {
             Some((other, _)) if other > rank => best,
@@ -170,14 +178,25 @@ fn accepts<'v>(fields: impl Iterator<Item = &'v [u8]>) -> bool {
     !any || best.is_some_and(|(_, open)| open)
 }
 
+/// Whether a weight is 0 (RFC 9110 section 12.4.2), however many decimals it has. What is no number is not, and does not keep a
+/// client out.
+fn is_zero(weight: &[u8]) -> bool {
+    let decimals = match weight {
+        [b'0'] => return true,
+        [b'0', b'.', decimals @ ..] => decimals,
+        _ => return false,
+    };
+    decimals.iter().all(|byte| *byte == b'0')
+}
+
 /// How server streams behave; shared by all of them. Every value is a valid one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerStreamConfig {
     /// Silence after which a comment is sent. Default 15 s, as the standard advises; a proxy that closes silent connections
-    /// does so after 30 to 60 s.
+    /// does so after 30 to 60 s. Less than 1 ms counts as 1 ms.
     pub heartbeat: Duration,
     /// By how many percent of the interval a connection's heartbeat may be faster, at random, so that connections that opened
-    /// together do not tick together. Default 10, at most 100.
+    /// together do not tick together. Default 10; more than [`HeartbeatConfig::MOST_JITTER`], which is 50, counts as that.
     pub heartbeat_jitter_percent: u8,
     /// The `retry:` that opens each stream. Default 3 s. `None` leaves the client its own.
     pub retry: Option<Duration>,
@@ -254,6 +273,8 @@ impl From<Full> for StreamError {
 ///   connection closes. Write the output at once: a client is open when it has the head.
 /// - Each call writes a whole event or nothing. The connection is closed when the stream ends, so requests pipelined behind it are
 ///   never processed.
+/// - A POST may be answered before all of its body is in. The rest then comes as events of the HTTP connection, behind the open
+///   stream: go on asking for them and pass over them, or read the whole body before opening.
 /// - Wait for the earlier of [`poll_timeout`](Self::poll_timeout) and the connection's own, ask it again after every call that
 ///   took `now`, and call [`handle_timeout`](Self::handle_timeout) when it has passed.
 /// - [`finish`](Self::finish) ends the stream; the client comes back after its retry time. To keep it away answer that
@@ -291,14 +312,15 @@ impl ServerStream {
         }
         let retry = config.retry.map(|retry| {
             let longer = share(retry, config.retry_jitter_percent, random as u32);
-            Signal::Retry(u64::try_from((retry + longer).as_millis()).unwrap_or(u64::MAX))
+            Signal::Retry(u64::try_from(retry.saturating_add(longer).as_millis()).unwrap_or(u64::MAX))
         });
         let response = Response::new(200).base(&base[..kept]).headers(headers).close();
         if http.respond_stream(&response, out)? == Streaming::HeadOnly {
             return Ok(Opened::HeadOnly);
         }
-        let early = share(config.heartbeat, config.heartbeat_jitter_percent.min(100), (random >> 32) as u32);
-        let interval = config.heartbeat - early;
+        let jitter = config.heartbeat_jitter_percent.min(HeartbeatConfig::MOST_JITTER);
+        let early = share(config.heartbeat, jitter, (random >> 32) as u32);
+        let interval = config.heartbeat.saturating_sub(early).max(SHORTEST_INTERVAL);
         let mut stream = Self { interval, written: now, due: now + interval };
         if let Some(retry) = retry {
             // Advice only: an output that the head has filled goes without it.
@@ -426,12 +448,18 @@ mod tests {
             "application/json",
             "text/html",
             "text/event-stream;q=0",
+            "text/event-stream;q=0.",
+            "text/event-stream ; charset=utf-8 ; Q=0.0000",
             "text/event-stream; q=0.000, */*",
             "*/*;q=0",
             "text/*;q=0,*/*",
             "text/event-streams",
         ] {
             assert!(!accepts(value), "{value}");
+        }
+        // Weights that are none, or not zero.
+        for weight in ["", ".", "..", "00", ".0", "0x", "0.001", "0.0x", "-0", " 0", "1", "1.000"] {
+            assert!(accepts(&["text/event-stream;q=", weight].concat()), "{weight}");
         }
         assert!(super::accepts([].into_iter()));
         assert!(super::accepts([&b"text/html"[..], b"text/event-stream"].into_iter()));
