@@ -1,87 +1,14 @@
 //! What a connection takes from the heap, counted: nothing while it is idle, nothing per message that lies whole in the read
 //! buffer, nothing on an announced length, and everything back afterwards (rows F7, F9, F24, K2 and what others call "no-grow").
 
+mod counting;
 mod ws_wire;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+use counting::{counts, peak_of};
 use std::sync::Arc;
 use tautline::ws::{Config, Connection, Delivery, Event, Limits, Prepared};
 use tautline::{Buffers, Input, Output};
 use ws_wire::*;
-
-/// The system's allocator, counting for each thread of its own, so that tests may run side by side.
-struct Counting;
-
-thread_local! {
-    static COUNTS: Cell<Counts> = const { Cell::new(Counts { calls: 0, live: 0, peak: 0, moved: 0 }) };
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Counts {
-    /// Allocations and reallocations.
-    calls: u64,
-    /// Bytes held.
-    live: i64,
-    /// The most that was held.
-    peak: i64,
-    /// Bytes that reallocations had to move, at worst.
-    moved: u64,
-}
-
-fn count(change: impl FnOnce(&mut Counts)) {
-    // Gone while the thread ends; nothing is counted then.
-    let _ = COUNTS.try_with(|cell| {
-        let mut counts = cell.get();
-        change(&mut counts);
-        counts.peak = counts.peak.max(counts.live);
-        cell.set(counts);
-    });
-}
-
-// SAFETY: every call goes to `System` with the arguments as they came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(|counts| {
-            counts.calls += 1;
-            counts.live += layout.size() as i64;
-        });
-        // SAFETY: as above.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        count(|counts| counts.live -= layout.size() as i64);
-        // SAFETY: as above.
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: as above.
-        let new = unsafe { System.realloc(at, layout, size) };
-        count(|counts| {
-            counts.calls += 1;
-            counts.live += size as i64 - layout.size() as i64;
-            counts.moved += if new == at { 0 } else { layout.size() as u64 };
-        });
-        new
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fn counts() -> Counts {
-    COUNTS.with(Cell::get)
-}
-
-/// What this thread held at most while `work` ran, beyond what it held before.
-fn peak_of(work: impl FnOnce()) -> i64 {
-    count(|counts| counts.peak = counts.live);
-    let before = counts().live;
-    work();
-    counts().peak - before
-}
 
 /// Events without keeping them.
 fn drain(ws: &mut Connection, bytes: &mut [u8], buffers: &mut Buffers, out: &mut Output) -> usize {

@@ -270,7 +270,7 @@ fn h26_a_200_is_a_refusal_with_a_body() {
 
 #[test]
 fn h5_the_answers_tokens_may_come_in_any_case_and_order() {
-    let lines = format!("SERVER: x\r\nconnection: keep-alive, UPGRADE\r\n{ACCEPT}upgrade: WebSocket\r\n");
+    let lines = format!("SERVER: x\r\nConnection: keep-alive, UPGRADE\r\n{ACCEPT}upgrade: WebSocket\r\n");
     assert_eq!(answered(offering(), &switching(&lines)).opened, Some((None, vec![])));
 }
 

@@ -81,13 +81,13 @@ fn a_request_is_written_as_told() {
     let sent: Vec<u8> = out.chunks().flatten().copied().collect();
     assert_eq!(
         String::from_utf8(sent).unwrap(),
-        "POST /p?q=1 HTTP/1.1\r\nhost: example.com:81\r\ncontent-length: 5\r\nuser-agent: t\r\nx-a: b\r\ncookie: a=1; b=\r\n\r\nhello"
+        "POST /p?q=1 HTTP/1.1\r\nHost: example.com:81\r\nContent-Length: 5\r\nuser-agent: t\r\nx-a: b\r\nCookie: a=1; b=\r\n\r\nhello"
     );
     for (method, length) in [("GET", false), ("DELETE", false), ("POST", true), ("PUT", true)] {
         let mut out = Output::new();
         Request::new(method, "/", "a").push(b"", &mut out).unwrap();
         let sent: Vec<u8> = out.chunks().flatten().copied().collect();
-        assert_eq!(String::from_utf8(sent).unwrap().contains("content-length: 0"), length);
+        assert_eq!(String::from_utf8(sent).unwrap().contains("Content-Length: 0"), length);
     }
 }
 

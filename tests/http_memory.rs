@@ -1,75 +1,34 @@
 //! What HTTP connections cost in memory: nothing on the heap while idle, nothing per request, little for a hostile one.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod counting;
+
+use counting::{counts, peak_of};
 use std::sync::Arc;
 use tautline::http::server::Event;
 use tautline::http::{Client, RequestReader, Response, ResponseReader, Server, ServerConfig};
 use tautline::{Buffers, Input, Instant, Output, ws};
-
-/// Counts what the present thread allocates.
-struct Counting;
-
-thread_local! {
-    static COUNT: Cell<usize> = const { Cell::new(0) };
-    static HELD: Cell<isize> = const { Cell::new(0) };
-    static PEAK: Cell<isize> = const { Cell::new(0) };
-}
-
-fn note(grown: isize) {
-    if grown > 0 {
-        COUNT.set(COUNT.get() + 1);
-    }
-    HELD.set(HELD.get() + grown);
-    PEAK.set(PEAK.get().max(HELD.get()));
-}
-
-// SAFETY: every call is passed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note(layout.size() as isize);
-        // SAFETY: the caller's promise is the system allocator's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        note(-(layout.size() as isize));
-        // SAFETY: the caller's promise is the system allocator's.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        note(size as isize - layout.size() as isize);
-        // SAFETY: the caller's promise is the system allocator's.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 fn server() -> Server {
     Server::new(Arc::new(ServerConfig::default()), Instant::ORIGIN)
 }
 
 /// Feeds bytes and answers every request; the connection's own growth at its peak.
-fn peak_of(bytes: &[u8], piece: usize) -> isize {
+fn growth_of(bytes: &[u8], piece: usize) -> i64 {
     let mut server = server();
     let mut out = Output::with_limit(4096);
     let mut scratch = vec![0; piece];
-    let before = HELD.get();
-    PEAK.set(before);
-    for bytes in bytes.chunks(piece) {
-        let scratch = &mut scratch[..bytes.len()];
-        scratch.copy_from_slice(bytes);
-        let mut input = Input::new(scratch);
-        while let Ok(Some(event)) = server.next_event(&mut input, &mut out, Instant::ORIGIN) {
-            if matches!(event, Event::Closed(_)) {
-                return PEAK.get() - before;
+    peak_of(|| {
+        for bytes in bytes.chunks(piece) {
+            let scratch = &mut scratch[..bytes.len()];
+            scratch.copy_from_slice(bytes);
+            let mut input = Input::new(scratch);
+            while let Ok(Some(event)) = server.next_event(&mut input, &mut out, Instant::ORIGIN) {
+                if matches!(event, Event::Closed(_)) {
+                    return;
+                }
             }
         }
-    }
-    PEAK.get() - before
+    })
 }
 
 #[test]
@@ -89,7 +48,7 @@ fn a_request_that_lies_whole_in_the_input_allocates_nothing() {
     for round in 0..100 {
         let mut bytes = request;
         if round == 1 {
-            counted = COUNT.get();
+            counted = counts().calls;
         }
         let mut input = Input::new(&mut bytes);
         let mut ends = 0;
@@ -102,7 +61,7 @@ fn a_request_that_lies_whole_in_the_input_allocates_nothing() {
         assert_eq!(ends, 1);
         out.advance(out.len());
     }
-    assert_eq!(COUNT.get(), counted);
+    assert_eq!(counts().calls, counted);
 }
 
 #[test]
@@ -113,7 +72,7 @@ fn heads_in_pieces_use_the_threads_buffers() {
     let mut counted = 0;
     for round in 0..100 {
         if round == 2 {
-            counted = COUNT.get();
+            counted = counts().calls;
         }
         let (first, second) = bytes.split_at_mut(20);
         for piece in [first, second] {
@@ -126,7 +85,7 @@ fn heads_in_pieces_use_the_threads_buffers() {
         }
         out.advance(out.len());
     }
-    assert_eq!(COUNT.get(), counted);
+    assert_eq!(counts().calls, counted);
 }
 
 #[test]
@@ -146,7 +105,7 @@ fn h8_h9_h20_hostile_input_grows_a_connection_by_less_than_64_kib() {
     ];
     for case in cases {
         for piece in [1, 100, 65536] {
-            let peak = peak_of(&case, piece);
+            let peak = growth_of(&case, piece);
             assert!(peak < 64 << 10, "{peak} bytes, pieces of {piece}: {}", case[..30.min(case.len())].escape_ascii());
         }
     }
@@ -168,11 +127,11 @@ fn a_half_received_head_holds_little_though_the_pool_has_a_megabyte() {
     let before = buffers.kept();
     assert!(before >= 1 << 20);
     let mut server = server();
-    let held = HELD.get();
+    let held = counts().live;
     for mut byte in *b"GET / HTTP/1.1\r\nHost: a\r\n\r" {
         let mut input = Input::with_buffers(std::slice::from_mut(&mut byte), &mut buffers);
         assert!(matches!(server.next_event(&mut input, &mut out, Instant::ORIGIN), Ok(None)));
     }
     assert_eq!(buffers.kept(), before);
-    assert!(HELD.get() - held <= 1024, "{}", HELD.get() - held);
+    assert!(counts().live - held <= 1024, "{}", counts().live - held);
 }

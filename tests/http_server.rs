@@ -107,7 +107,7 @@ fn a_request_is_answered_and_the_connection_goes_on() {
     assert_eq!(line.log, "<POST /p?q>hello<end>");
     assert!(line.server.owes_answer() && line.server.keeps_alive() && !line.server.wants_input());
     line.respond(&Response::new(201).base(&[("server", "t")]).headers(&[("x-a", "é"), ("x-b", "")]), "made").unwrap();
-    assert_eq!(line.sent(), "HTTP/1.1 201 Created\r\ncontent-length: 4\r\nserver: t\r\nx-a: é\r\nx-b: \r\n\r\nmade");
+    assert_eq!(line.sent(), "HTTP/1.1 201 Created\r\nContent-Length: 4\r\nserver: t\r\nx-a: é\r\nx-b: \r\n\r\nmade");
     assert!(!line.server.owes_answer() && line.server.wants_input() && !line.server.is_finished());
     line.feed(GET);
     assert!(line.log.ends_with("<GET /><end>"));
@@ -128,7 +128,7 @@ fn pipelined_requests_are_answered_in_order_and_wait_in_the_input() {
     line.feed_with(b"", 0, echo);
     assert_eq!(line.log, "<GET /><end>".repeat(3));
     assert!(line.kept.is_empty());
-    let one = |body: &str| format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let one = |body: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     assert_eq!(line.sent(), [one("1"), one("2"), one("hi")].concat());
 }
 
@@ -136,14 +136,14 @@ fn pipelined_requests_are_answered_in_order_and_wait_in_the_input() {
 fn persistence_of_answers_follows_request_and_response() {
     for (head, closes, connection) in [
         ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", false, ""),
-        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", true, "connection: close\r\n"),
-        ("GET / HTTP/1.0\r\n\r\n", true, "connection: close\r\n"),
-        ("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", false, "connection: keep-alive\r\n"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", true, "Connection: close\r\n"),
+        ("GET / HTTP/1.0\r\n\r\n", true, "Connection: close\r\n"),
+        ("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", false, "Connection: keep-alive\r\n"),
     ] {
         let mut line = Line::new();
         line.feed([head, GET].concat());
         line.respond(&ok(), "x").unwrap();
-        assert_eq!(line.sent(), format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n{connection}\r\nx"));
+        assert_eq!(line.sent(), format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n{connection}\r\nx"));
         assert_eq!((line.server.is_finished(), line.server.keeps_alive()), (closes, !closes));
         line.feed("");
         assert_eq!(line.log.ends_with("<Finished>"), closes, "{}", line.log);
@@ -153,7 +153,7 @@ fn persistence_of_answers_follows_request_and_response() {
     let mut line = Line::new();
     line.feed(GET);
     line.respond(&ok().close(), "x").unwrap();
-    assert!(line.sent().contains("connection: close\r\n"));
+    assert!(line.sent().contains("Connection: close\r\n"));
     assert!(line.server.is_finished());
 }
 
@@ -176,12 +176,12 @@ fn head_and_statuses_without_body_send_none() {
     let mut line = Line::new();
     line.feed("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
     line.respond(&ok(), "12345").unwrap();
-    assert_eq!(line.sent(), "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n");
+    assert_eq!(line.sent(), "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
     for (status, head) in [
         (204, "HTTP/1.1 204 No Content\r\n\r\n"),
         (304, "HTTP/1.1 304 Not Modified\r\n\r\n"),
-        (205, "HTTP/1.1 205 Reset Content\r\ncontent-length: 0\r\n\r\n"),
-        (599, "HTTP/1.1 599 \r\ncontent-length: 0\r\n\r\n"),
+        (205, "HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n"),
+        (599, "HTTP/1.1 599 \r\nContent-Length: 0\r\n\r\n"),
     ] {
         line.feed(GET);
         if status < 599 {
@@ -259,7 +259,7 @@ fn a_stream_is_chunked_to_11_and_close_delimited_to_10() {
     line.server.finish(&mut line.out).unwrap();
     let sent = line.sent();
     assert!(sent.starts_with(
-        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\ne\r\ndefghijklmnopq\r\n4e20\r\nxx"
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\ne\r\ndefghijklmnopq\r\n4e20\r\nxx"
     ));
     assert!(sent.ends_with("xx\r\n0\r\n\r\n"));
     assert!(line.server.keeps_alive());
@@ -272,7 +272,7 @@ fn a_stream_is_chunked_to_11_and_close_delimited_to_10() {
     line.server.send_parts(&[b"a", b"bc"], &mut line.out).unwrap();
     line.server.send_shared(&Bytes::from_static(b"d"), &mut line.out).unwrap();
     line.server.finish(&mut line.out).unwrap();
-    assert_eq!(line.sent(), "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nabcd");
+    assert_eq!(line.sent(), "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabcd");
     line.feed("");
     assert!(line.log.ends_with("<Finished>"));
 }
@@ -282,7 +282,7 @@ fn s8_a_stream_to_head_is_its_head() {
     let mut line = Line::new();
     line.feed("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(line.server.respond_stream(&ok(), &mut line.out), Ok(Streaming::HeadOnly));
-    assert_eq!(line.sent(), "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+    assert_eq!(line.sent(), "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
     assert_eq!(line.server.send_chunk(b"x", &mut line.out), Err(ResponseError::NotStreaming));
     line.feed(GET);
     assert!(line.log.contains("<GET />"));
@@ -329,7 +329,7 @@ fn the_rest_of_a_body_behind_its_answer_is_dropped_if_small_and_ends_the_connect
     assert!(!line.sent().contains("close"));
     line.feed_with(post(65537).as_bytes(), 0, answer);
     assert_eq!(line.log, "<POST /><POST /><POST /><Finished>");
-    assert!(line.sent().contains("connection: close"));
+    assert!(line.sent().contains("Connection: close"));
     // What a chunked body will be is not known: it is read up to the same bound.
     let chunks = |count: usize| {
         format!(
@@ -354,7 +354,7 @@ fn a_client_that_expects_100_is_invited_when_the_body_is_asked_for() {
         }
         assert_eq!(line.log, "<POST />hi<end>");
         line.respond(&ok(), "").unwrap();
-        assert_eq!(line.sent(), "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        assert_eq!(line.sent(), "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     }
     // An answer in its place ends the connection: the body may come or not.
     let mut line = Line::new();
@@ -363,7 +363,7 @@ fn a_client_that_expects_100_is_invited_when_the_body_is_asked_for() {
             server.respond(&Response::new(413), b"", out).unwrap();
         }
     });
-    assert_eq!(line.sent(), "HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    assert_eq!(line.sent(), "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     assert_eq!(line.log, "<POST /><Finished>");
     // Nothing is invited where nothing comes, or from a client that knows no 100.
     let mut line = Line::new();
@@ -396,7 +396,7 @@ fn refusal(bytes: &[u8]) -> u16 {
         assert_eq!(line.log.matches("<Error(").count(), 1, "Closed comes once: {}", line.log);
         assert!(line.server.is_finished() && line.server.poll_timeout().is_none() && line.kept.is_empty());
         let sent = line.sent();
-        assert!(sent.contains("connection: close\r\n") && sent.contains("content-length: "), "{sent}");
+        assert!(sent.contains("Connection: close\r\n") && sent.contains("Content-Length: "), "{sent}");
         assert_eq!(sent.matches("HTTP/1.1 ").count(), 1, "{sent}");
         let this = sent[9..12].parse().unwrap();
         assert_eq!(*status.get_or_insert(this), this);
@@ -457,7 +457,7 @@ fn a_body_error_behind_an_answer_says_nothing_more() {
 fn an_error_to_head_has_no_body() {
     let mut line = Line::new();
     line.feed("HEAD / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n");
-    assert_eq!(line.sent(), "HTTP/1.1 413 Content Too Large\r\nconnection: close\r\n\r\n");
+    assert_eq!(line.sent(), "HTTP/1.1 413 Content Too Large\r\nConnection: close\r\n\r\n");
 }
 
 #[test]
@@ -549,7 +549,7 @@ fn shutting_down_ends_idle_connections_at_once_and_busy_ones_with_their_answer()
     line.server.shut_down();
     assert!(!line.server.is_finished());
     line.respond(&ok(), "").unwrap();
-    assert!(line.sent().contains("connection: close"));
+    assert!(line.sent().contains("Connection: close"));
     assert!(line.server.is_finished());
     let mut line = Line::new();
     line.feed_with(GET.as_bytes(), 0, echo);

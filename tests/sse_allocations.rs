@@ -1,38 +1,16 @@
 //! Events that lie whole in a read cost no allocation, and those that span reads none after warm-up but for their own state.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+mod counting;
+
+use counting::counts;
 use tautline::sse::Parser;
 use tautline::{Buffers, Input};
 
-struct Counting;
-
-thread_local! {
-    static COUNT: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: every call is passed on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promises are the ones asked for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
 /// Allocations while `stream` is parsed in reads of `step` bytes, and the events that came of it.
-fn allocations(parser: &mut Parser, buffers: &mut Buffers, stream: &[u8], step: usize) -> (usize, usize) {
+fn allocations(parser: &mut Parser, buffers: &mut Buffers, stream: &[u8], step: usize) -> (u64, usize) {
     let mut read = vec![0; step];
     let mut events = 0;
-    let before = COUNT.with(Cell::get);
+    let before = counts().calls;
     for chunk in stream.chunks(step) {
         let read = &mut read[..chunk.len()];
         read.copy_from_slice(chunk);
@@ -43,7 +21,7 @@ fn allocations(parser: &mut Parser, buffers: &mut Buffers, stream: &[u8], step: 
             events += 1;
         }
     }
-    (COUNT.with(Cell::get) - before, events)
+    (counts().calls - before, events)
 }
 
 #[test]

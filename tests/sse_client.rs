@@ -165,9 +165,9 @@ fn every_case_of_the_standard_connects_or_fails_and_reconnects_as_listed() {
                 assert!(wait >= retry && wait <= retry + Duration::from_secs(1), "{name}: {wait:?}");
                 let request = peer.connect();
                 if let Some(id) = case["reconnect_last_event_id"].as_str() {
-                    let field = format!("last-event-id: {id}\r\n");
+                    let field = format!("Last-Event-ID: {id}\r\n");
                     assert_eq!(request.contains(&field), !id.is_empty(), "{name}: {request}");
-                    assert_eq!(request.contains("last-event-id"), !id.is_empty(), "{name}: {request}");
+                    assert_eq!(request.contains("Last-Event-ID"), !id.is_empty(), "{name}: {request}");
                 }
             }
         }
@@ -183,13 +183,13 @@ fn every_request_asks_for_an_event_stream_that_no_cache_answers() {
         assert!(request.starts_with("GET /events?a=b HTTP/1.1\r\n"), "{request}");
         for field in [
             "example.com:8080\r\n",
-            "accept: text/event-stream, */*\r\n",
-            "cache-control: no-cache\r\n",
+            "Accept: text/event-stream, */*\r\n",
+            "Cache-Control: no-cache\r\n",
             "x-own: 1\r\n",
         ] {
             assert_eq!(request.matches(field).count(), 1, "{field} in {request}");
         }
-        assert!(!request.contains("last-event-id"));
+        assert!(!request.contains("Last-Event-ID"));
         peer.lose();
     }
 }
@@ -203,7 +203,7 @@ fn a_lost_connection_throws_half_events_away_and_keeps_id_and_retry() {
     assert_eq!(said, [Said::Open, message("a", "7")]);
     let wait = peer.lose();
     assert!(wait >= Duration::from_millis(250) && wait < Duration::from_millis(1250), "{wait:?}");
-    assert!(peer.connect().contains("last-event-id: 7\r\n"));
+    assert!(peer.connect().contains("Last-Event-ID: 7\r\n"));
     let said = peer.feed([STREAM, "\u{FEFF}\ndata: c\n\n"].concat().as_bytes());
     assert_eq!(said, [Said::Open, message("c", "7")]);
 }
@@ -433,11 +433,11 @@ fn an_id_that_no_header_can_carry_is_left_out() {
     for id in [" a", "a\u{1}", "a\u{7F}"] {
         let mut peer = Peer::new();
         peer.source.set_last_event_id(id);
-        assert!(!peer.connect().contains("last-event-id"));
+        assert!(!peer.connect().contains("Last-Event-ID"));
     }
     let mut peer = Peer::new();
     peer.source.set_last_event_id("stored");
-    assert!(peer.connect().contains("last-event-id: stored\r\n"));
+    assert!(peer.connect().contains("Last-Event-ID: stored\r\n"));
 }
 
 #[test]
@@ -450,8 +450,8 @@ fn s10_an_id_longer_than_a_server_takes_is_left_out_and_the_source_goes_on() {
         assert_eq!(said, [Said::Open, message("a", &id)]);
         peer.lose();
         let request = peer.connect();
-        assert_eq!(request.contains(&format!("last-event-id: {id}\r\n")), comes_back, "{len}");
-        assert_eq!(request.contains("last-event-id"), comes_back, "{len}");
+        assert_eq!(request.contains(&format!("Last-Event-ID: {id}\r\n")), comes_back, "{len}");
+        assert_eq!(request.contains("Last-Event-ID"), comes_back, "{len}");
         assert!(!peer.source.is_closed());
         assert_eq!(peer.source.last_event_id(), id);
         assert_eq!(peer.feed(STREAM.as_bytes()), [Said::Open]);

@@ -81,15 +81,15 @@ fn the_head_has_the_headers_of_an_event_stream_and_goes_out_at_once() {
     let (head, body) = written.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"));
     for field in [
-        "content-type: text/event-stream",
+        "Content-Type: text/event-stream",
         "Cache-Control: no-store",
-        "x-accel-buffering: no",
-        "transfer-encoding: chunked",
+        "X-Accel-Buffering: no",
+        "Transfer-Encoding: chunked",
         "access-control-allow-origin: https://b",
     ] {
         assert!(head.contains(field), "{field} in {head}");
     }
-    assert!(!head.contains("content-length") && !head.contains("no-cache"));
+    assert!(!head.contains("Content-Length") && !head.contains("no-cache"));
     assert_eq!(body, "d\r\nretry: 3000\n\n\r\n");
 }
 
@@ -171,7 +171,7 @@ fn a_stream_may_be_started_by_post_and_no_other_method() {
     assert_eq!(peer.ask(get("").replace("GET", "PUT")), Err(Refusal::Method));
     Refusal::Method.respond(&mut peer.http, &[], &mut peer.out).unwrap();
     let written = peer.written();
-    assert!(written.starts_with("HTTP/1.1 405 ") && written.contains("allow: GET, HEAD, POST"), "{written}");
+    assert!(written.starts_with("HTTP/1.1 405 ") && written.contains("Allow: GET, HEAD, POST"), "{written}");
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn s8_head_gets_the_head_only_and_is_said_to() {
     assert!(matches!(peer.open(&[], 0), Opened::HeadOnly));
     let written = peer.written();
     assert!(written.starts_with("HTTP/1.1 200 OK\r\n") && written.ends_with("\r\n\r\n"), "{written}");
-    assert!(written.contains("content-type: text/event-stream") && !written.contains("retry"));
+    assert!(written.contains("Content-Type: text/event-stream") && !written.contains("retry"));
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn s13_an_http10_client_gets_no_chunks_and_the_end_of_the_connection() {
     stream.send(&mut peer.http, &Event::new("x"), &mut peer.out, peer.now).unwrap();
     stream.finish(&mut peer.http, None, &mut peer.out).unwrap();
     let written = peer.written();
-    assert!(!written.contains("chunked") && written.contains("connection: close"), "{written}");
+    assert!(!written.contains("chunked") && written.contains("Connection: close"), "{written}");
     assert!(written.ends_with("\r\n\r\nretry: 3000\n\ndata: x\n\n"), "{written}");
     assert!(peer.http.is_finished());
 }
@@ -285,7 +285,7 @@ fn s15_a_request_behind_a_stream_is_not_processed_and_the_connection_ends_with_i
     let written = peer.written();
     assert_eq!(written.matches("HTTP/1.1").count(), 1);
     assert!(
-        written.contains("connection: close") && written.ends_with("d\r\nretry: 9000\n\n\r\n0\r\n\r\n"),
+        written.contains("Connection: close") && written.ends_with("d\r\nretry: 9000\n\n\r\n0\r\n\r\n"),
         "{written}"
     );
     let mut empty = Input::new(&mut []);
@@ -301,7 +301,7 @@ fn a_204_stops_the_client() {
     peer.ask(get("")).unwrap();
     ServerStream::stop(&mut peer.http, &[], &mut peer.out).unwrap();
     let written = peer.written();
-    assert!(written.starts_with("HTTP/1.1 204 ") && !written.contains("content-length"), "{written}");
+    assert!(written.starts_with("HTTP/1.1 204 ") && !written.contains("Content-Length"), "{written}");
 }
 
 #[test]

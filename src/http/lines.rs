@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn h9_a_megabyte_in_single_bytes_is_431_at_the_cap_with_each_byte_examined_at_most_three_times() {
         let limits = HeadLimits::default();
-        let mut bytes = b"GET / HTTP/1.1\r\nhost: a\r\n".to_vec();
+        let mut bytes = b"GET / HTTP/1.1\r\nHost: a\r\n".to_vec();
         bytes.resize(1 << 20, b'x');
         let mut reader = RequestReader::new();
         for (at, byte) in bytes.iter_mut().enumerate() {
@@ -223,7 +223,7 @@ mod tests {
     fn h9_a_head_of_one_field_per_byte_pair_costs_no_more() {
         let limits = HeadLimits { bytes: MAX_HEAD, request_line: MAX_HEAD, ..HeadLimits::default() };
         let mut head = vec![b'a'; 60_000];
-        head.splice(..0, *b"GET / HTTP/1.1\r\nhost: a\r\nx: ");
+        head.splice(..0, *b"GET / HTTP/1.1\r\nHost: a\r\nx: ");
         head.extend_from_slice(b"\r\n\r\n");
         let size = head.len();
         for piece in [1, 2, 7, 1000, 59_000] {

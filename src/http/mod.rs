@@ -11,6 +11,8 @@
 //! refused, because each of those repairs has been the half of a request smuggling attack. HTTP/1.2 and above are refused too,
 //! with 505, where RFC 9110 section 2.5 would have them read as HTTP/1.1: nobody ever defined or sent them, so whoever does is
 //! probing for two recipients that disagree.
+//!
+//! Header names that the engine writes are spelled as in their RFCs, for peers that compare them by the letter.
 
 pub mod body;
 pub mod client;

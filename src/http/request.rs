@@ -154,7 +154,7 @@ impl<'a> Request<'a> {
     pub fn push(&self, body: &[u8], out: &mut Output) -> Result<(), RequestError> {
         self.check()?;
         let length = Decimal::new(body.len() as u64);
-        let own = [("content-length", length.as_str())];
+        let own = [("Content-Length", length.as_str())];
         let announced = !body.is_empty() || matches!(self.method, "POST" | "PUT" | "PATCH");
         self.push_with(if announced { &own } else { &[] }, body, out)?;
         Ok(())
@@ -162,7 +162,7 @@ impl<'a> Request<'a> {
 
     /// Appends the request with the engine's `own` fields. The request was checked.
     pub(crate) fn push_with(&self, own: &[(&str, &str)], body: &[u8], out: &mut Output) -> Result<(), Full> {
-        const AROUND: usize = "  HTTP/1.1\r\nhost: \r\n\r\n".len();
+        const AROUND: usize = "  HTTP/1.1\r\nHost: \r\n\r\n".len();
         const COOKIE: usize = "cookie: \r\n".len();
         let line = AROUND + self.method.len() + self.target.len() + self.host.len();
         // Each cookie but the first goes behind "; ", and each has its "=".
@@ -170,14 +170,14 @@ impl<'a> Request<'a> {
         let cookies = if cookies > 0 { COOKIE + cookies - 2 } else { 0 };
         let fields = field::len(own) + field::len(self.base) + field::len(self.headers);
         let mut fill = Fill::new(out.space(line + fields + cookies + body.len())?);
-        for part in [self.method, " ", self.target, " HTTP/1.1\r\nhost: ", self.host, "\r\n"] {
+        for part in [self.method, " ", self.target, " HTTP/1.1\r\nHost: ", self.host, "\r\n"] {
             fill.put(part.as_bytes());
         }
         fill.put_fields(own);
         fill.put_fields(self.base);
         fill.put_fields(self.headers);
         for (i, (name, value)) in self.cookies.iter().enumerate() {
-            fill.put(if i == 0 { b"cookie: " } else { b"; " });
+            fill.put(if i == 0 { b"Cookie: " } else { b"; " });
             fill.put(name.as_bytes());
             fill.put(b"=");
             fill.put(value.as_bytes());

@@ -235,7 +235,7 @@ pub(crate) fn refuse(status: u16, fields: &[(&str, &str)], cause: &dyn fmt::Disp
     let _ = writeln!(text, "{cause}");
     let body = text.as_bytes();
     let length = Decimal::new(body.len() as u64);
-    let own = [("content-type", "text/plain; charset=utf-8"), ("content-length", length.as_str())];
+    let own = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", length.as_str())];
     let response = Response::new(status).headers(fields);
     let fits = response.head_len(&own) + body.len() <= LAST_ANSWER;
     if fits { push_last(&response, &own, body, out) } else { push_last(&response, &[], &[], out) }
@@ -407,9 +407,9 @@ mod tests {
     fn a_refusal_fits_a_full_output_and_drops_its_text_before_its_fields() {
         let mut out = Output::with_limit(0);
         let long = "x".repeat(1990);
-        refuse(400, &[("connection", "close"), ("x", &long)], &"cause", &mut out);
+        refuse(400, &[("Connection", "close"), ("x", &long)], &"cause", &mut out);
         let answer = written(&out);
-        assert!(answer.starts_with(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\nx: xxx"));
+        assert!(answer.starts_with(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nx: xxx"));
         assert!(answer.ends_with(b"x\r\n\r\n"));
     }
 

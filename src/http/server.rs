@@ -110,7 +110,7 @@ pub enum Streaming {
 /// while let Ok(Some(event)) = server.next_event(&mut input, &mut out, now) {
 ///     match event {
 ///         Event::Request(head) if head.path() == "/hello" => {
-///             server.respond(&Response::new(200).headers(&[("content-type", "text/plain")]), b"hi", &mut out)?;
+///             server.respond(&Response::new(200).headers(&[("Content-Type", "text/plain")]), b"hi", &mut out)?;
 ///         }
 ///         Event::Request(_) => server.respond(&Response::new(404), b"", &mut out)?,
 ///         Event::Body(_) | Event::BodyEnd => {}
@@ -118,7 +118,7 @@ pub enum Streaming {
 ///     }
 /// }
 /// let sent: Vec<u8> = out.chunks().flatten().copied().collect();
-/// assert!(sent.ends_with(b"content-length: 2\r\ncontent-type: text/plain\r\n\r\nhi"));
+/// assert!(sent.ends_with(b"Content-Length: 2\r\nContent-Type: text/plain\r\n\r\nhi"));
 /// # Ok::<(), tautline::http::ResponseError>(())
 /// ```
 pub struct Server {
@@ -313,7 +313,7 @@ impl Server {
         }
         let raw = self.version == Version::Http10;
         let persistence = if raw { Persistence::Close } else { self.persistence_with(response) };
-        let chunked = [("transfer-encoding", "chunked"), ("connection", "close")];
+        let chunked = [("Transfer-Encoding", "chunked"), ("Connection", "close")];
         let own = match (raw, persistence) {
             (true, _) => &chunked[1..],
             (false, Persistence::Close) => &chunked[..],
@@ -613,12 +613,12 @@ impl Server {
         let persistence = self.persistence_with(response);
         let length = Decimal::new(len as u64);
         let connection = match (persistence, self.version) {
-            (Persistence::Close, _) => Some(("connection", "close")),
-            (Persistence::Keep, Version::Http10) => Some(("connection", "keep-alive")),
+            (Persistence::Close, _) => Some(("Connection", "close")),
+            (Persistence::Keep, Version::Http10) => Some(("Connection", "keep-alive")),
             (Persistence::Keep, Version::Http11) => None,
         };
         // 204 must have no length (RFC 9110 section 8.6), and in a 304 it would be that of another response.
-        let length = (!matches!(response.status(), 204 | 304)).then(|| ("content-length", length.as_str()));
+        let length = (!matches!(response.status(), 204 | 304)).then(|| ("Content-Length", length.as_str()));
         let mut own = [("", ""); 2];
         let mut count = 0;
         for field in [length, connection].into_iter().flatten() {
@@ -696,8 +696,8 @@ impl Server {
 #[cold]
 fn refuse(method: Method, status: u16, cause: &dyn fmt::Display, out: &mut Output) {
     match method {
-        Method::Head => response::refuse_bare(status, &[("connection", "close")], out),
-        Method::Other => response::refuse(status, &[("connection", "close")], cause, out),
+        Method::Head => response::refuse_bare(status, &[("Connection", "close")], out),
+        Method::Other => response::refuse(status, &[("Connection", "close")], cause, out),
     }
 }
 

@@ -311,9 +311,9 @@ impl EventSource {
             && !id.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t')
             && id.trim_matches([' ', '\t']).len() == id.len();
         let mut headers = Vec::with_capacity(4 + self.config.headers.len());
-        headers.extend([("accept", "text/event-stream"), ("cache-control", "no-cache")]);
-        headers.extend(sendable.then_some(("last-event-id", id)));
-        headers.extend(authorization.as_deref().map(|value| ("authorization", value)));
+        headers.extend([("Accept", "text/event-stream"), ("Cache-Control", "no-cache")]);
+        headers.extend(sendable.then_some(("Last-Event-ID", id)));
+        headers.extend(authorization.as_deref().map(|value| ("Authorization", value)));
         let own = headers.len();
         for (name, value) in &self.config.headers {
             // The caller's own Authorization replaces the URL's.

@@ -25,7 +25,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 /// The fields of every event stream's head. `no-cache` keeps a cache from answering a reconnect with an old stream;
 /// `X-Accel-Buffering` keeps nginx from holding events back.
 const HEAD: [(&str, &str); 3] =
-    [("content-type", "text/event-stream"), ("cache-control", "no-cache"), ("x-accel-buffering", "no")];
+    [("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no")];
 
 /// What a request for an event stream asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl Refusal {
     ///
     /// As for [`Server::respond`].
     pub fn respond(self, http: &mut Server, headers: &[(&str, &str)], out: &mut Output) -> Result<(), ResponseError> {
-        let allow: &[_] = if self == Self::Method { &[("allow", "GET, HEAD, POST")] } else { &[] };
+        let allow: &[_] = if self == Self::Method { &[("Allow", "GET, HEAD, POST")] } else { &[] };
         http.respond(&Response::new(self.status()).base(allow).headers(headers), &[], out)
     }
 }
