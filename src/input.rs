@@ -8,6 +8,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::mem::ManuallyDrop;
 
 /// A cursor over bytes just read. One read buffer per thread is enough for any number of connections.
 ///
@@ -19,7 +20,8 @@ pub struct Input<'b> {
     rest: &'b mut [u8],
     front: usize,
     len: usize,
-    lent: Lent,
+    /// Emptied by `drop`, which is one comparison on the way of each read: left to itself it would be a call.
+    lent: ManuallyDrop<Lent>,
     buffers: Option<&'b mut Buffers>,
 }
 
@@ -47,13 +49,13 @@ impl<'b> Input<'b> {
     /// A cursor at the start of `bytes`. Buffers for messages that span reads come from the allocator.
     #[inline]
     pub fn new(bytes: &'b mut [u8]) -> Self {
-        Self { len: bytes.len(), rest: bytes, front: 0, lent: Lent::Nothing, buffers: None }
+        Self { len: bytes.len(), rest: bytes, front: 0, lent: ManuallyDrop::new(Lent::Nothing), buffers: None }
     }
 
     /// As [`new`](Self::new), with assembly buffers taken from and given back to `buffers` (one per thread).
     #[inline]
     pub fn with_buffers(bytes: &'b mut [u8], buffers: &'b mut Buffers) -> Self {
-        Self { len: bytes.len(), rest: bytes, front: 0, lent: Lent::Nothing, buffers: Some(buffers) }
+        Self { len: bytes.len(), rest: bytes, front: 0, lent: ManuallyDrop::new(Lent::Nothing), buffers: Some(buffers) }
     }
 
     /// What no parser has taken yet. A caller that stops early feeds these bytes first the next time.
@@ -181,8 +183,8 @@ impl<'b> Input<'b> {
     /// Takes over an assembled binary message and lends it.
     pub(crate) fn lend_binary(&mut self, message: Vec<u8>) -> &[u8] {
         self.reclaim();
-        self.lent = Lent::Binary(message);
-        match &self.lent {
+        *self.lent = Lent::Binary(message);
+        match &*self.lent {
             Lent::Binary(message) => message,
             _ => &[],
         }
@@ -191,8 +193,8 @@ impl<'b> Input<'b> {
     /// Takes over an assembled text and lends it.
     pub(crate) fn lend_text(&mut self, message: String) -> &str {
         self.reclaim();
-        self.lent = Lent::Text(message);
-        match &self.lent {
+        *self.lent = Lent::Text(message);
+        match &*self.lent {
             Lent::Text(message) => message,
             _ => "",
         }
@@ -201,8 +203,8 @@ impl<'b> Input<'b> {
     /// Takes over collected bytes and lends them, with the place for a text that may have to be lent instead.
     pub(crate) fn lend_collected(&mut self, bytes: Vec<u8>) -> (&[u8], &mut String) {
         self.reclaim();
-        self.lent = Lent::Collected(bytes, String::new());
-        match &mut self.lent {
+        *self.lent = Lent::Collected(bytes, String::new());
+        match &mut *self.lent {
             Lent::Collected(bytes, repaired) => (bytes, repaired),
             _ => unreachable!("lent just now"),
         }
@@ -211,14 +213,14 @@ impl<'b> Input<'b> {
     /// Takes back what was lent: no event borrows the input any more once this can be called.
     #[inline]
     pub(crate) fn reclaim(&mut self) {
-        if !matches!(self.lent, Lent::Nothing) {
+        if !matches!(*self.lent, Lent::Nothing) {
             self.take_back();
         }
     }
 
     #[inline(never)]
     fn take_back(&mut self) {
-        match core::mem::replace(&mut self.lent, Lent::Nothing) {
+        match core::mem::replace(&mut *self.lent, Lent::Nothing) {
             Lent::Nothing => {}
             Lent::Binary(message) => self.give_buffer(message),
             Lent::Text(message) => self.give_buffer(message.into_bytes()),
@@ -228,7 +230,7 @@ impl<'b> Input<'b> {
 }
 
 impl Drop for Input<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         self.reclaim();
     }

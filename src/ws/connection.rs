@@ -21,6 +21,9 @@ use siphasher::sip::SipHasher13;
 /// Bytes of a masking key.
 const KEY: usize = 4;
 
+// What `next_event` takes for granted where it computes the length of a header.
+const _: () = assert!((MASK >> 5) as usize == KEY);
+
 /// Sixteen bytes from a source that an attacker cannot predict: one per connection, from the system's random generator.
 ///
 /// A client's masking keys and the jitter of heartbeats are drawn from it with SipHash, so they are as unpredictable as it is
@@ -153,7 +156,8 @@ impl Connection {
             return self.receive(input, out, now);
         };
         let masked = self.mask == MASK;
-        let key_len = if masked { KEY } else { 0 };
+        // 0x80 or zero, so that no branch or comparison is needed: 4 or 0.
+        let key_len = usize::from(self.mask >> 5);
         let (first, second) = (head[0], head[1]);
         let Some(key) = head.last_chunk() else { return self.receive(input, out, now) };
         let (mut key, mut at, mut len) = (Key::new(*key), 2 + key_len, usize::from(second ^ self.mask));
