@@ -91,7 +91,10 @@ extern crate std;
 pub mod backoff;
 pub mod heartbeat;
 pub mod http;
+pub mod hub;
 pub mod input;
+#[cfg(feature = "net")]
+pub mod net;
 pub mod output;
 mod payload;
 pub mod sse;
