@@ -1,1 +1,55 @@
-//! Topics: who subscribed to what, and one order of everything published. Sans-IO: time comes in as a number.
+//! Topics: who subscribed to what, and one order of everything published. Sans-IO: time and ids come in as numbers.
+//!
+//! - [`Topics`]: topic names and their subscribers, for fan-out.
+//! - [`Entry`]: a publication, checked once, and its event-stream block.
+//! - [`Sequencer`]: the next [`Position`] in the one order over all topics; a [`Cursor`] is its text.
+//! - [`Sequence`]: the bounded sequence of entries that every worker reads in order, each from its own index.
+//!
+//! Publishing is to propose, then to apply. Where there is one process, it is one short critical section:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use tautline::hub::{Entry, LogId, Sequence, SequenceLimits, Sequencer, Subscribed, TopicLimits, Topics};
+//! use tautline::sse::Event;
+//!
+//! // Shared by the workers, behind a lock of the caller's.
+//! let mut sequencer = Sequencer::new(LogId(0x5eed));
+//! let mut sequence = Sequence::new(SequenceLimits::default());
+//! // Each worker has its own reader and its own topics.
+//! let reader = sequence.add_reader();
+//! let mut topics = Topics::new(TopicLimits::default());
+//! assert_eq!(topics.subscribe(7, "prices"), Ok(Subscribed::New));
+//!
+//! // A publisher: check outside the lock; position and entry inside it.
+//! let entry = Arc::new(Entry::new("prices", &Event::new("12.50"))?);
+//! let bytes = entry.bytes();
+//! sequence.room_for(bytes)?;
+//! let position = sequencer.next(1_700_000_000_000);
+//! sequence.push((position, entry), bytes)?;
+//!
+//! // A worker: take what is new inside the lock; encode and send outside it.
+//! let mut batch = Vec::new();
+//! sequence.read(reader, 64, &mut batch);
+//! for (position, entry) in batch {
+//!     let block = entry.block(sequencer.cursor(position));
+//!     assert_eq!(block, "id: 1700000000000-0-00005eed\ntopic: prices\ndata: 12.50\n\n");
+//!     assert_eq!(topics.subscribers(entry.topic()), [7]);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod cursor;
+mod entry;
+mod memberships;
+mod sequence;
+mod sequencer;
+mod slab;
+mod topic;
+mod topics;
+
+pub use cursor::{Cursor, CursorError, CursorText, LogId, Position};
+pub use entry::{Entry, PublishError, RESERVED_EVENTS};
+pub use sequence::{Reader, Sequence, SequenceFull, SequenceLimits};
+pub use sequencer::Sequencer;
+pub use topic::{DEFAULT_TOPIC, MAX_TOPIC_NAME, TopicError, check_name};
+pub use topics::{Subscribed, TopicLimits, Topics, Unsubscribed};
