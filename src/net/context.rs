@@ -1,0 +1,585 @@
+//! What a handler may do, on behalf of the connection that it is called about.
+
+use super::client::ClientLine;
+use super::core::{Command, Core};
+use super::counters::Transport;
+use super::handler::Message;
+use super::peer::{Cold, HttpLine, Meta, Mode, PeerId, flag};
+use crate::http::upgrade::{Answer, AnswerError, Rejection, Upgrade};
+use crate::http::{RequestHead, Response, ResponseError};
+use crate::hub::{Cursor, PublishError, Subscribed, TopicError, Unsubscribed};
+use crate::output::{Full, Output};
+use crate::sse::{self, Opened, Refusal, Signal, Subscription};
+use crate::time::Instant;
+use crate::ws::{self, CloseCode, Connection, Prepared};
+use bytes::Bytes;
+use std::boxed::Box;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One connection, and the worker that serves it, for the length of one call of the [`Handler`](super::Handler).
+pub struct Context<'a, S> {
+    pub(crate) id: PeerId,
+    pub(crate) line: Line<'a>,
+    pub(crate) state: &'a mut S,
+    pub(crate) cold: &'a mut Option<Box<Cold>>,
+    pub(crate) meta: &'a mut Meta,
+    pub(crate) socket: Option<&'a socket2::Socket>,
+    pub(crate) out: &'a mut Output,
+    pub(crate) core: &'a mut Core,
+}
+
+/// What the connection speaks, as a context sees it.
+pub(crate) enum Line<'a> {
+    Http(&'a mut HttpLine),
+    WebSocket(&'a mut Connection),
+    Client(&'a mut ClientLine),
+    Over,
+}
+
+/// Why nothing was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The connection is not (or no more) one that this can be sent on.
+    NotOpen,
+    /// By the WebSocket's word.
+    WebSocket(ws::SendError),
+    /// By the event stream's word.
+    Stream(sse::StreamError),
+}
+
+impl SendError {
+    /// The queue's word where it is full: what was to be sent, and the limit.
+    pub const fn full(&self) -> Option<Full> {
+        match self {
+            Self::WebSocket(ws::SendError::Full(full)) | Self::Stream(sse::StreamError::Response(ResponseError::Full(full))) => {
+                Some(*full)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotOpen => f.write_str("the connection is not open for this"),
+            Self::WebSocket(error) => error.fmt(f),
+            Self::Stream(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SendError {}
+
+impl From<ws::SendError> for SendError {
+    fn from(error: ws::SendError) -> Self {
+        Self::WebSocket(error)
+    }
+}
+
+impl From<sse::StreamError> for SendError {
+    fn from(error: sse::StreamError) -> Self {
+        Self::Stream(error)
+    }
+}
+
+impl From<Full> for SendError {
+    fn from(full: Full) -> Self {
+        Self::WebSocket(ws::SendError::Full(full))
+    }
+}
+
+/// What came of a request to become a WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a refused request is answered and over"]
+pub enum Upgraded {
+    /// It is one: [`Handler::opened`](super::Handler::opened) comes next.
+    Yes,
+    /// It was refused, and the answer is written.
+    Refused(Rejection),
+}
+
+/// What came of a request for an event stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a refused request is answered and over"]
+pub enum StreamOpened {
+    /// Events can be sent.
+    Yes,
+    /// It was a HEAD, which is answered; no events.
+    HeadOnly,
+    /// It was refused, and the answer is written.
+    Refused(Refusal),
+}
+
+/// How to accept a WebSocket.
+#[derive(Clone, Debug, Default)]
+pub struct Accept<'a> {
+    /// Subprotocols that this side speaks; the first of the client's that is among them is chosen. None is no error.
+    pub protocols: &'a [&'a str],
+    /// Further header lines of the answer.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// Settings other than the worker's.
+    pub config: Option<Arc<ws::Config>>,
+}
+
+impl<S> Context<'_, S> {
+    /// The connection's name, for [`send_to`](Self::send_to) and [`Handle`](super::Handle)s.
+    pub fn id(&self) -> PeerId {
+        self.id
+    }
+
+    /// What the handler keeps with the connection.
+    #[inline]
+    pub fn state(&mut self) -> &mut S {
+        self.state
+    }
+
+    /// The time, as the loop last read it: at most some connections' work ago.
+    pub fn now(&self) -> Instant {
+        self.core.now
+    }
+
+    /// An unpredictable number.
+    pub fn random(&mut self) -> u64 {
+        self.core.random.number()
+    }
+
+    /// The address of the socket's other end; `None` for a unix-domain socket or one that is gone. One system call. Behind a proxy
+    /// that is the proxy's: see [`TrustedProxies`](super::TrustedProxies).
+    pub fn remote_address(&self) -> Option<IpAddr> {
+        Some(self.socket?.peer_addr().ok()?.as_socket()?.ip())
+    }
+
+    /// Bytes that wait to be written, those of this turn included.
+    #[inline]
+    pub fn queued(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Stops reading from this connection, from now on: messages that were read already come after
+    /// [`resume`](Self::resume). Heartbeats go on: a peer whose pongs are not read counts as silent, so do not pause for longer than the
+    /// heartbeat allows.
+    pub fn pause(&mut self) {
+        self.cold().reading.paused = true;
+    }
+
+    /// Reads from this connection again.
+    pub fn resume(&mut self) {
+        if let Some(cold) = self.cold
+            && cold.reading.paused
+        {
+            cold.reading.paused = false;
+            // What was read and kept must be fed although no new edge comes.
+            self.core.commands.push(Command::Resume(self.id));
+        }
+    }
+
+    /// Calls [`Handler::timer`](super::Handler::timer) after so long, once; to some 16 ms. A new call replaces the last.
+    pub fn set_timer(&mut self, after: Duration) {
+        let at = self.core.now + after;
+        self.cold().timer = Some(at);
+    }
+
+    /// Forgets the timer.
+    pub fn clear_timer(&mut self) {
+        if let Some(cold) = self.cold {
+            cold.timer = None;
+        }
+    }
+
+    /// Calls [`Handler::writable`](super::Handler::writable) once everything written so far has left.
+    pub fn notify_writable(&mut self) {
+        self.cold().wants_writable = true;
+        self.core.commands.push(Command::Resume(self.id));
+    }
+
+    // Requests.
+
+    /// Answers the request.
+    ///
+    /// # Errors
+    ///
+    /// [`ResponseError`]: nothing was written, and the request is still to be answered.
+    pub fn respond(&mut self, response: &Response<'_>, body: &[u8]) -> Result<(), ResponseError> {
+        self.line.http()?.http.respond(response, body, self.out)
+    }
+
+    /// As [`respond`](Self::respond), with a body that is shared.
+    ///
+    /// # Errors
+    ///
+    /// As for [`respond`](Self::respond).
+    pub fn respond_shared(&mut self, response: &Response<'_>, body: &Bytes) -> Result<(), ResponseError> {
+        self.line.http()?.http.respond_shared(response, body, self.out)
+    }
+
+    /// Refuses the request with `status` and no body.
+    ///
+    /// # Errors
+    ///
+    /// As for [`respond`](Self::respond).
+    pub fn reject(&mut self, status: u16) -> Result<(), ResponseError> {
+        self.respond(&Response::new(status), &[])
+    }
+
+    /// Asks for the request's body: [`Handler::body`](super::Handler::body) gets it when it is whole, and answers. A request without a body gets an
+    /// empty one.
+    pub fn read_body(&mut self) {
+        if let Line::Http(line) = &mut self.line
+            && line.http.owes_answer()
+        {
+            line.mode = Mode::Body;
+        }
+    }
+
+    /// Holds the request: it is answered later, from any callback of this connection. After `at_most` [`Handler::timer`](super::Handler::timer) comes, and
+    /// a 204 if that does not answer it.
+    pub fn hold(&mut self, at_most: Duration) {
+        if let Line::Http(line) = &mut self.line
+            && line.http.owes_answer()
+            && !matches!(line.mode, Mode::Held | Mode::Stream(_))
+        {
+            line.mode = Mode::Held;
+            self.core.counters.opened(Transport::LongPoll);
+            self.meta.set(flag::REPORTED);
+            self.set_timer(at_most);
+        }
+    }
+
+    /// Makes the connection a WebSocket, if `head` satisfies RFC 6455 section 4.2.1 and the origin policy
+    /// ([`Config::upgrade`](super::Config::upgrade)).
+    ///
+    /// # Errors
+    ///
+    /// [`UpgradeError`]: nothing was written, and the request is still to be answered.
+    pub fn accept(&mut self, head: &RequestHead<'_>, how: &Accept<'_>) -> Result<Upgraded, UpgradeError> {
+        let line = self.line.http()?;
+        let upgrade = match Upgrade::check_head(&self.core.settings.upgrade, head) {
+            Ok(upgrade) => upgrade,
+            Err(rejection) => {
+                line.http.reject_upgrade(rejection, how.headers, self.out)?;
+                return Ok(Upgraded::Refused(rejection));
+            }
+        };
+        let accepted = if how.protocols.is_empty() && how.headers.is_empty() {
+            upgrade.accept_plain()
+        } else {
+            let protocol = upgrade.choose_protocol(how.protocols);
+            upgrade.accept(Answer { protocol, headers: how.headers, ..Answer::default() })?
+        };
+        line.http.accept_upgrade(&accepted, self.out)?;
+        line.upgraded = Some(how.config.clone().unwrap_or_else(|| self.core.settings.ws.clone()));
+        Ok(Upgraded::Yes)
+    }
+
+    /// Answers the request with an event stream, if `head` asks for one in order. `headers` besides those that event streams have.
+    ///
+    /// # Errors
+    ///
+    /// [`ResponseError`]: nothing was written, and the request is still to be answered.
+    pub fn open_stream(
+        &mut self,
+        head: &RequestHead<'_>,
+        headers: &[(&str, &str)],
+    ) -> Result<StreamOpened, ResponseError> {
+        let random = self.core.random.number();
+        let line = self.line.http()?;
+        let subscription = match Subscription::read(head) {
+            Ok(subscription) => subscription,
+            Err(refusal) => {
+                refusal.respond(&mut line.http, headers, self.out)?;
+                return Ok(StreamOpened::Refused(refusal));
+            }
+        };
+        let config = &self.core.settings.stream;
+        match sse::ServerStream::open(config, &mut line.http, headers, random, self.out, self.core.now)? {
+            Opened::HeadOnly => Ok(StreamOpened::HeadOnly),
+            Opened::Stream(stream) => {
+                line.mode = Mode::Stream(stream);
+                self.meta.set(flag::REPORTED);
+                self.core.counters.opened(Transport::EventStream);
+                if subscription.last_event_id.is_some() {
+                    self.core.counters.reconnected(Transport::EventStream);
+                }
+                Ok(StreamOpened::Yes)
+            }
+        }
+    }
+
+    /// Begins an event stream in answer to a request whose head is not at hand any more: behind its body, say.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open_stream`](Self::open_stream).
+    pub fn begin_stream(&mut self, headers: &[(&str, &str)]) -> Result<StreamOpened, ResponseError> {
+        let random = self.core.random.number();
+        let line = self.line.http()?;
+        let config = &self.core.settings.stream;
+        match sse::ServerStream::open(config, &mut line.http, headers, random, self.out, self.core.now)? {
+            Opened::HeadOnly => Ok(StreamOpened::HeadOnly),
+            Opened::Stream(stream) => {
+                line.mode = Mode::Stream(stream);
+                self.meta.set(flag::REPORTED);
+                self.core.counters.opened(Transport::EventStream);
+                Ok(StreamOpened::Yes)
+            }
+        }
+    }
+
+    // WebSockets.
+
+    /// Sends a message. It leaves when all that was read from this connection has been handled.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]: nothing was sent.
+    #[inline]
+    pub fn send(&mut self, message: Message<'_>) -> Result<(), SendError> {
+        let Line::WebSocket(ws) = &mut self.line else { return Err(SendError::NotOpen) };
+        match message {
+            Message::Text(text) => ws.send_text(text, self.out)?,
+            Message::Binary(bytes) => ws.send_binary(bytes, self.out)?,
+        }
+        self.core.sent += 1;
+        Ok(())
+    }
+
+    /// Sends a message that was encoded once for many.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]: nothing was sent.
+    pub fn send_prepared(&mut self, message: &Prepared) -> Result<(), SendError> {
+        let ws = self.line.websocket()?;
+        ws.send_prepared(message, self.out)?;
+        self.core.sent += 1;
+        Ok(())
+    }
+
+    /// The WebSocket itself and where it writes to: for fragments, pings, manual replies. `None` on other transports.
+    pub fn websocket(&mut self) -> Option<(&mut Connection, &mut Output)> {
+        match &mut self.line {
+            Line::WebSocket(ws) => Some((ws, self.out)),
+            _ => None,
+        }
+    }
+
+    /// Closes: a WebSocket by the close handshake, an event stream in good order, anything else after the present answer.
+    /// A code without meaning for the transport is not sent. Closing twice does nothing.
+    ///
+    /// A reason that is longer than 123 bytes is cut.
+    pub fn close(&mut self, code: CloseCode, reason: &str) {
+        let now = self.core.now;
+        match &mut self.line {
+            Line::WebSocket(ws) => {
+                // The one other error is that a Close frame was sent already.
+                let _ = ws.close(Some(code), cut(reason), now, self.out);
+            }
+            Line::Http(line) => line.close(None, self.out),
+            Line::Client(line) => line.close(),
+            Line::Over => {}
+        }
+    }
+
+    // Event streams.
+
+    /// Sends an event.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]: nothing was sent.
+    pub fn send_event(&mut self, event: &sse::Event<'_>) -> Result<(), SendError> {
+        let now = self.core.now;
+        let (http, stream) = self.line.stream()?;
+        stream.send(http, event, self.out, now)?;
+        self.core.sent += 1;
+        Ok(())
+    }
+
+    /// Sends a comment, a retry time or a position.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]: nothing was sent.
+    pub fn signal(&mut self, signal: Signal<'_>) -> Result<(), SendError> {
+        let now = self.core.now;
+        let (http, stream) = self.line.stream()?;
+        Ok(stream.signal(http, signal, self.out, now)?)
+    }
+
+    /// Ends the event stream in good order; the client comes back after `retry`, or its own time.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]: it is still open.
+    pub fn finish_stream(&mut self, retry: Option<Duration>) -> Result<(), SendError> {
+        let (http, stream) = self.line.stream()?;
+        Ok(stream.finish(http, retry, self.out)?)
+    }
+
+    // Topics and others.
+
+    /// Subscribes the connection. It gets what is published from now on, and what was published before and not delivered yet.
+    ///
+    /// # Errors
+    ///
+    /// [`TopicError`]: the name, or a limit.
+    pub fn subscribe(&mut self, topic: &str) -> Result<Subscribed, TopicError> {
+        self.core.topics.subscribe(self.id.index, topic)
+    }
+
+    /// Ends a subscription, at once.
+    pub fn unsubscribe(&mut self, topic: &str) -> Unsubscribed {
+        self.core.topics.unsubscribe(self.id.index, topic)
+    }
+
+    /// The connection's topics. O(their number).
+    pub fn topics(&self) -> impl Iterator<Item = &str> {
+        self.core.topics.topics_of(self.id.index)
+    }
+
+    /// Publishes an event to all subscribers of `topic`, on every worker and transport, in the one order of everything: the cursor is its
+    /// id. WebSockets get the event's block as a text message. Delivered at the end of the turn.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]: nothing was published.
+    pub fn publish(&mut self, topic: &str, event: &sse::Event<'_>) -> Result<Cursor, PublishError> {
+        self.core.publish(topic, event, None)
+    }
+
+    /// Sends a message to the WebSockets that are subscribed to `topic`, on every worker, and tells nobody else. It has no id.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]: nothing was sent.
+    pub fn broadcast(&mut self, topic: &str, message: Message<'_>, to: Audience) -> Result<(), PublishError> {
+        self.core.broadcast(topic, message, to.except(self.id))
+    }
+
+    /// Sends an event as it is, with the id that it has or none, to the subscribers of `topic` on every worker.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]: nothing was sent.
+    pub fn broadcast_event(&mut self, topic: &str, event: &sse::Event<'_>, to: Audience) -> Result<(), PublishError> {
+        self.core.broadcast_event(topic, event, to.except(self.id))
+    }
+
+    /// Where the log is: a client that attaches now goes on from here.
+    pub fn cursor(&self) -> Cursor {
+        self.core.log.head()
+    }
+
+    /// Sends a message to another WebSocket of this worker or any other, behind all events of this turn. To one that is gone nothing is
+    /// sent. The peer's [`SlowPolicy`](super::SlowPolicy) applies.
+    pub fn send_to(&mut self, peer: PeerId, message: Prepared) {
+        self.core.commands.push(Command::Send(peer, message));
+    }
+
+    /// Closes another connection, behind all events of this turn.
+    pub fn close_peer(&mut self, peer: PeerId, code: CloseCode, reason: &str) {
+        self.core.commands.push(Command::Close(peer, code, Box::from(reason)));
+    }
+
+    fn cold(&mut self) -> &mut Cold {
+        self.cold.get_or_insert_default()
+    }
+}
+
+/// To whom a broadcast goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// To every subscriber.
+    All,
+    /// To every subscriber but the connection that sends it.
+    Others,
+}
+
+impl Audience {
+    fn except(self, sender: PeerId) -> Option<PeerId> {
+        (self == Self::Others).then_some(sender)
+    }
+}
+
+/// Why a request did not become a WebSocket: the caller's mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UpgradeError {
+    /// What the answer was to say.
+    Answer(AnswerError),
+    /// The connection waits for no answer, or the output is full.
+    Response(ResponseError),
+}
+
+impl fmt::Display for UpgradeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answer(error) => error.fmt(f),
+            Self::Response(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for UpgradeError {}
+
+impl From<AnswerError> for UpgradeError {
+    fn from(error: AnswerError) -> Self {
+        Self::Answer(error)
+    }
+}
+
+impl From<ResponseError> for UpgradeError {
+    fn from(error: ResponseError) -> Self {
+        Self::Response(error)
+    }
+}
+
+impl<'a> Line<'a> {
+    fn http(&mut self) -> Result<&mut HttpLine, ResponseError> {
+        match self {
+            Line::Http(line) => Ok(line),
+            _ => Err(ResponseError::NotOwed),
+        }
+    }
+
+    fn websocket(&mut self) -> Result<&mut Connection, SendError> {
+        match self {
+            Line::WebSocket(ws) => Ok(ws),
+            _ => Err(SendError::NotOpen),
+        }
+    }
+
+    pub(crate) fn stream(&mut self) -> Result<(&mut crate::http::Server, &mut sse::ServerStream), SendError> {
+        match self {
+            Line::Http(HttpLine { http, mode: Mode::Stream(stream), .. }) => Ok((http, stream)),
+            _ => Err(SendError::NotOpen),
+        }
+    }
+}
+
+impl HttpLine {
+    /// Ends what there is: a stream in good order, with `retry` for the way back.
+    pub(crate) fn close(&mut self, retry: Option<Duration>, out: &mut Output) {
+        if let Mode::Stream(stream) = &mut self.mode
+            && stream.finish(&mut self.http, retry, out).is_err()
+        {
+            self.http.abort();
+        }
+        self.http.shut_down();
+    }
+}
+
+/// As much of a reason as fits into a Close frame (RFC 6455 section 5.5), cut between characters.
+pub(crate) fn cut(reason: &str) -> &str {
+    const MOST: usize = 123;
+    let mut end = reason.len().min(MOST);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    &reason[..end]
+}

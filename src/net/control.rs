@@ -1,0 +1,132 @@
+//! What a handler may do that concerns no connection, or a new one.
+
+use super::client::{ClientLine, Connect};
+use super::config::DrainConfig;
+use super::core::{Command, Core};
+use super::handler::{Handler, Message};
+use super::peer::{Peer, PeerId, Wire};
+use super::shared::{Handle, Shared};
+use super::slab::Slab;
+use crate::hub::{Cursor, PublishError};
+use crate::sse::{self, EventSource, EventSourceConfig};
+use crate::time::Instant;
+use crate::ws::{self, CloseCode, HandshakeConfig, HandshakeConfigError, Prepared};
+use std::boxed::Box;
+use std::sync::Arc;
+use std::time::Duration;
+use std::vec::Vec;
+
+/// The worker, for the length of one call that is about no connection in particular.
+pub struct Control<'a, H: Handler> {
+    pub(super) core: &'a mut Core,
+    pub(super) peers: &'a mut Slab<Peer<H::State>>,
+    pub(super) alarm: &'a mut Option<Instant>,
+    pub(super) shared: &'a Arc<Shared<H>>,
+}
+
+impl<H: Handler> Control<'_, H> {
+    /// The time, as the loop last read it.
+    pub fn now(&self) -> Instant {
+        self.core.now
+    }
+
+    /// The worker's number, from 0.
+    pub fn worker(&self) -> usize {
+        usize::from(self.core.worker)
+    }
+
+    /// An unpredictable number.
+    pub fn random(&mut self) -> u64 {
+        self.core.random.number()
+    }
+
+    /// What other threads hold of the server.
+    pub fn handle(&self) -> Handle<H> {
+        Handle::new(self.shared.clone())
+    }
+
+    /// Connections of this worker, those that are closing included.
+    pub fn peers(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Calls [`Handler::alarm`] after so long, once. A new call replaces the last.
+    pub fn set_alarm(&mut self, after: Duration) {
+        *self.alarm = Some(self.core.now + after);
+    }
+
+    /// Opens a WebSocket to somewhere else. [`Handler::opened`] says that it is open, or [`Handler::closed`] why not
+    /// ([`HandshakeConfig::timeout`] limits connecting and the handshake together).
+    ///
+    /// # Errors
+    ///
+    /// The URL or the settings ask for what cannot be sent.
+    pub fn connect(
+        &mut self,
+        connect: &Connect,
+        handshake: Arc<HandshakeConfig>,
+        config: Option<Arc<ws::Config>>,
+        state: H::State,
+    ) -> Result<PeerId, HandshakeConfigError> {
+        let config = config.unwrap_or_else(|| self.core.settings.ws.clone());
+        let line = ClientLine::handshake(connect, handshake, config, &mut self.core.random, self.core.now)?;
+        Ok(self.insert(line, state))
+    }
+
+    /// Subscribes to an event stream somewhere else; [`Handler::event`] gets what comes of it. The source comes back by itself until it is
+    /// over for good, which [`Handler::closed`] says.
+    pub fn connect_stream(&mut self, connect: &Connect, config: Arc<EventSourceConfig>, state: H::State) -> PeerId {
+        let source = EventSource::new(config, connect.url.clone(), self.core.random.number());
+        self.insert(ClientLine::source(connect, source), state)
+    }
+
+    fn insert(&mut self, line: ClientLine, state: H::State) -> PeerId {
+        let now = self.core.now;
+        let mut id = PeerId { worker: self.core.worker, index: 0, generation: 0 };
+        self.peers.insert_with(|index, generation| {
+            (id.index, id.generation) = (index, generation);
+            Peer::outgoing(Wire::Client(Box::new(line)), state, generation, now)
+        });
+        // An event source asks for its connection when it is first looked at.
+        self.core.commands.push(Command::Start(id));
+        id
+    }
+
+    /// See [`Context::publish`](super::Context::publish).
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]: nothing was published.
+    pub fn publish(&mut self, topic: &str, event: &sse::Event<'_>) -> Result<Cursor, PublishError> {
+        self.core.publish(topic, event, None)
+    }
+
+    /// See [`Context::broadcast`](super::Context::broadcast).
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]: nothing was sent.
+    pub fn broadcast(&mut self, topic: &str, message: Message<'_>) -> Result<(), PublishError> {
+        self.core.broadcast(topic, message, None)
+    }
+
+    /// See [`Context::send_to`](super::Context::send_to).
+    pub fn send_to(&mut self, peer: PeerId, message: Prepared) {
+        self.core.commands.push(Command::Send(peer, message));
+    }
+
+    /// See [`Context::close_peer`](super::Context::close_peer).
+    pub fn close_peer(&mut self, peer: PeerId, code: CloseCode, reason: &str) {
+        self.core.commands.push(Command::Close(peer, code, Box::from(reason)));
+    }
+
+    /// Lets go of this worker's connections in order, and then ends it. See [`Handle::drain`] for all workers.
+    pub fn drain(&mut self, config: DrainConfig) {
+        self.core.commands.push(Command::Drain(config));
+    }
+
+    /// Closes this worker's connections and ends it, now.
+    pub fn stop(&mut self) {
+        self.core.commands.push(Command::Stop);
+    }
+}

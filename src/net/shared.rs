@@ -1,0 +1,247 @@
+//! What the workers of one server share, and what other threads hold of it.
+
+use super::config::{Config, DrainConfig, Settings};
+use super::control::Control;
+use super::core::{Command, Random, Time};
+use super::counters::{Counters, Totals};
+use super::handler::{Handler, Message};
+use super::limits::PerAddress;
+use super::listener::SocketFile;
+use super::peer::PeerId;
+use super::publish::{Content, Log};
+use super::worker::StartError;
+use crate::hub::{Cursor, Entry, LogId, PublishError};
+use crate::sse;
+use crate::ws::{CloseCode, Prepared};
+use bytes::Bytes;
+use mio::Waker;
+use std::boxed::Box;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::vec::Vec;
+
+/// A call on a worker's thread.
+pub(super) type Call<H> = Box<dyn FnOnce(&mut H, &mut Control<'_, H>) + Send>;
+
+/// Something for a worker, from elsewhere.
+pub(super) enum Post<H: Handler> {
+    Command(Command),
+    Call(Call<H>),
+}
+
+/// What other threads left for a worker.
+pub(super) struct Mailbox<H: Handler> {
+    posts: Mutex<Vec<Post<H>>>,
+    /// There is something to look for, and the worker was woken for it.
+    signalled: AtomicBool,
+    waker: OnceLock<Waker>,
+}
+
+impl<H: Handler> Mailbox<H> {
+    fn new() -> Self {
+        Self { posts: Mutex::new(Vec::new()), signalled: AtomicBool::new(false), waker: OnceLock::new() }
+    }
+
+    pub(super) fn open(&self, waker: Waker) {
+        // Posts may have come before the worker.
+        let _ = self.waker.set(waker);
+        if self.signalled.load(Ordering::Acquire) {
+            self.ring();
+        }
+    }
+
+    pub(super) fn take(&self) -> Vec<Post<H>> {
+        if !self.signalled.swap(false, Ordering::AcqRel) {
+            return Vec::new();
+        }
+        std::mem::take(&mut *self.posts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn post(&self, post: Post<H>) {
+        self.posts.lock().unwrap_or_else(PoisonError::into_inner).push(post);
+        self.wake();
+    }
+
+    /// At most one wake-up until the worker has looked.
+    pub(super) fn wake(&self) {
+        if !self.signalled.swap(true, Ordering::AcqRel) {
+            self.ring();
+        }
+    }
+
+    fn ring(&self) {
+        if let Some(waker) = self.waker.get() {
+            // It fails where the worker's poll is gone, and then nobody waits.
+            let _ = waker.wake();
+        }
+    }
+}
+
+/// What workers share.
+pub(super) struct Shared<H: Handler> {
+    pub(super) settings: Arc<Settings>,
+    pub(super) time: Time,
+    pub(super) log: Arc<Log>,
+    pub(super) addresses: Option<Arc<PerAddress>>,
+    mailboxes: Vec<Mailbox<H>>,
+    counters: Vec<Arc<Counters>>,
+    /// Socket files, removed with the last that knows of them.
+    files: Mutex<Vec<SocketFile>>,
+}
+
+impl<H: Handler> Shared<H> {
+    pub(super) fn new(config: &Config, workers: u16) -> Result<Self, StartError> {
+        let settings = config.settle()?;
+        let id = LogId(Random::new()?.number() as u32);
+        Ok(Self {
+            time: Time::new(),
+            log: Arc::new(Log::new(id, config.sequence)),
+            addresses: settings.peers.per_address.map(|limit| Arc::new(PerAddress::new(limit))),
+            mailboxes: (0..workers).map(|_| Mailbox::new()).collect(),
+            counters: (0..workers).map(|_| Arc::default()).collect(),
+            files: Mutex::new(Vec::new()),
+            settings,
+        })
+    }
+
+    pub(super) fn mailbox(&self, worker: u16) -> &Mailbox<H> {
+        &self.mailboxes[usize::from(worker)]
+    }
+
+    pub(super) fn counters(&self, worker: u16) -> &Arc<Counters> {
+        &self.counters[usize::from(worker)]
+    }
+
+    pub(super) fn wake_others(&self, worker: u16) {
+        for (number, mailbox) in self.mailboxes.iter().enumerate() {
+            if number != usize::from(worker) {
+                mailbox.wake();
+            }
+        }
+    }
+
+    /// Passes a command on to the worker of `peer`, if that is another one.
+    pub(super) fn post(&self, peer: PeerId, from: u16, command: Command) {
+        if peer.worker != from
+            && let Some(mailbox) = self.mailboxes.get(usize::from(peer.worker))
+        {
+            mailbox.post(Post::Command(command));
+        }
+    }
+
+    pub(super) fn keep_file(&self, file: SocketFile) {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).push(file);
+    }
+}
+
+/// A server, as any thread may hold it: to publish, to reach connections, to read counters, to shut down. Cheap to clone.
+///
+/// Calls take effect in the worker's next turn, in the order in which one thread makes them; the worker is woken for them, once for
+/// many.
+pub struct Handle<H: Handler> {
+    shared: Arc<Shared<H>>,
+}
+
+impl<H: Handler> Clone for Handle<H> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone() }
+    }
+}
+
+impl<H: Handler> Handle<H> {
+    pub(super) fn new(shared: Arc<Shared<H>>) -> Self {
+        Self { shared }
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.shared.mailboxes.len()
+    }
+
+    /// Publishes an event to all subscribers of `topic`: see [`Context::publish`](super::Context::publish).
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]: nothing was published.
+    pub fn publish(&self, topic: &str, event: &sse::Event<'_>) -> Result<Cursor, PublishError> {
+        let entry = Entry::new(topic, event)?;
+        self.append(topic, Content::Event(entry))
+    }
+
+    /// Sends a message to the WebSockets that are subscribed to `topic`: see [`Context::broadcast`](super::Context::broadcast).
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]: nothing was sent.
+    pub fn broadcast(&self, topic: &str, message: Message<'_>) -> Result<(), PublishError> {
+        crate::hub::check_name(topic)?;
+        self.append(topic, Content::Message(message.prepare())).map(drop)
+    }
+
+    /// Sends a message to one WebSocket. To one that is gone nothing is sent.
+    pub fn send_to(&self, peer: PeerId, message: Prepared) {
+        self.command(peer, Command::Send(peer, message));
+    }
+
+    /// Sends an encoded block ([`sse::Event::to_bytes`]) to one event stream.
+    pub fn send_block_to(&self, peer: PeerId, block: Bytes) {
+        self.command(peer, Command::SendBlock(peer, block));
+    }
+
+    /// Closes one connection.
+    pub fn close_peer(&self, peer: PeerId, code: CloseCode, reason: &str) {
+        self.command(peer, Command::Close(peer, code, Box::from(reason)));
+    }
+
+    /// Calls `f` on the thread of worker `number`, in its next turn. Nothing happens if there is no such worker, or no more.
+    pub fn call(&self, number: usize, f: impl FnOnce(&mut H, &mut Control<'_, H>) + Send + 'static) {
+        if let Some(mailbox) = self.shared.mailboxes.get(number) {
+            mailbox.post(Post::Call(Box::new(f)));
+        }
+    }
+
+    /// Lets go of all connections in order: first the listeners close, then WebSockets get their Close frame, event streams end with a
+    /// jittered `retry:`, held requests are answered, one after the other over [`DrainConfig::over`]; then the workers end.
+    pub fn drain(&self, config: DrainConfig) {
+        for mailbox in &self.shared.mailboxes {
+            mailbox.post(Post::Command(Command::Drain(config)));
+        }
+    }
+
+    /// Closes everything and ends the workers, now.
+    pub fn stop(&self) {
+        for mailbox in &self.shared.mailboxes {
+            mailbox.post(Post::Command(Command::Stop));
+        }
+    }
+
+    /// What was counted so far, over all workers.
+    pub fn totals(&self) -> Totals {
+        Totals::of(self.shared.counters.iter().map(|counters| &**counters))
+    }
+
+    /// Where the log is.
+    pub fn cursor(&self) -> Cursor {
+        self.shared.log.head()
+    }
+
+    fn append(&self, topic: &str, content: Content) -> Result<Cursor, PublishError> {
+        let time = &self.shared.time;
+        let cursor = self.shared.log.append(time.unix_ms(time.now()), topic, None, content)?;
+        self.shared.mailboxes.iter().for_each(Mailbox::wake);
+        Ok(cursor)
+    }
+
+    fn command(&self, peer: PeerId, command: Command) {
+        if let Some(mailbox) = self.shared.mailboxes.get(peer.worker()) {
+            mailbox.post(Post::Command(command));
+        }
+    }
+}
+
+impl<H: Handler> fmt::Debug for Handle<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("workers", &self.workers()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,194 @@
+//! What was published, on its way to this worker's subscribers.
+
+use super::Worker;
+use super::serve::{Cause, Sink};
+use crate::http::server::Coding;
+use crate::net::config::SlowPolicy;
+use crate::net::handler::Handler;
+use crate::net::peer::{HttpLine, Mode, Wire, flag};
+use crate::net::publish::Published;
+use crate::output::Output;
+use bytes::Bytes;
+use std::boxed::Box;
+use std::io::{ErrorKind, Write};
+use std::sync::Arc;
+
+/// Publications delivered in one turn; with more the loop looks at its sockets first.
+const BATCH: usize = 256;
+
+/// Up to this length publications to one topic are joined, so that each subscriber gets them in one write.
+const JOINED: usize = 64 << 10;
+
+/// Some publications to one topic and for all its subscribers, as each transport gets them.
+struct Run<'a> {
+    publications: &'a [Arc<Published>],
+    frames: Option<Bytes>,
+    chunks: Option<Bytes>,
+}
+
+impl Run<'_> {
+    /// The frames for WebSockets.
+    fn frames(&mut self) -> &Bytes {
+        let publications = self.publications;
+        self.frames.get_or_insert_with(|| join(publications, |publication| Some(publication.message().frame())))
+    }
+
+    /// The chunks for event streams; empty where nothing is for them.
+    fn chunks(&mut self) -> &Bytes {
+        let publications = self.publications;
+        self.chunks.get_or_insert_with(|| join(publications, |publication| publication.chunk()))
+    }
+}
+
+/// One after the other; a single one is shared as it is.
+fn join<'a>(publications: &'a [Arc<Published>], bytes: impl Fn(&'a Published) -> Option<&'a Bytes>) -> Bytes {
+    let mut all = publications.iter().filter_map(|publication| bytes(publication));
+    match (all.next(), publications.len()) {
+        (None, _) => Bytes::new(),
+        (Some(one), 1) => one.clone(),
+        (Some(first), _) => {
+            let mut joined = first.to_vec();
+            all.for_each(|next| joined.extend_from_slice(next));
+            joined.into()
+        }
+    }
+}
+
+impl<H: Handler> Worker<H> {
+    /// Delivers what was published since, by anyone.
+    pub(super) fn deliver(&mut self) {
+        if self.core.log.appended() == self.seen {
+            return;
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        self.seen += self.core.log.read(self.reader, BATCH, &mut batch) as u64;
+        let mut rest = &batch[..];
+        while let Some(first) = rest.first() {
+            let mut len = first.len();
+            let joined = |next: &&Arc<Published>| {
+                len += next.len();
+                next.topic() == first.topic() && first.except().is_none() && next.except().is_none() && len <= JOINED
+            };
+            let count = 1 + rest[1..].iter().take_while(joined).count();
+            let (run, behind) = rest.split_at(count);
+            self.fan_out(&mut Run { publications: run, frames: None, chunks: None });
+            rest = behind;
+        }
+        batch.clear();
+        self.batch = batch;
+    }
+
+    /// Sends the same bytes to every subscriber: straight to the socket, and into its queue only where it blocks.
+    fn fan_out(&mut self, run: &mut Run<'_>) {
+        let Some(first) = run.publications.first().cloned() else { return };
+        let except = first.except().filter(|id| id.worker == self.core.worker);
+        let mut aside = std::mem::take(&mut self.aside);
+        let count = run.publications.len() as u64;
+        let (mut delivered, mut bytes) = (0, 0);
+        let now = self.core.now;
+        for &index in self.core.topics.subscribers(first.topic()) {
+            let Some(peer) = self.peers.get_mut(index) else { continue };
+            if except.is_some_and(|id| id.index == index && id.generation == peer.generation) {
+                continue;
+            }
+            let queues = peer.cold.as_ref().is_some_and(|cold| cold.outbox.is_some());
+            let payload = match &mut peer.wire {
+                Wire::WebSocket(ws) if !queues && ws.takes_message() => run.frames(),
+                Wire::Http(line) if !queues => match &mut **line {
+                    HttpLine { http, mode: Mode::Stream(stream), .. } if http.coding() == Some(Coding::Chunked) => {
+                        stream.wrote(now);
+                        run.chunks()
+                    }
+                    _ => {
+                        aside.push(index);
+                        continue;
+                    }
+                },
+                _ => {
+                    aside.push(index);
+                    continue;
+                }
+            };
+            let Some(socket) = &peer.socket else { continue };
+            if payload.is_empty() {
+                continue;
+            }
+            delivered += count;
+            let sent = match Sink(socket).write(payload) {
+                Ok(n) if n == payload.len() => {
+                    bytes += n;
+                    continue;
+                }
+                Ok(n) => n,
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => 0,
+                Err(_) => {
+                    peer.meta.set(flag::BROKEN);
+                    aside.push(index);
+                    continue;
+                }
+            };
+            bytes += sent;
+            let rest = payload.slice(sent..);
+            let mut outbox = Output::with_limit(self.core.settings.queue.limit);
+            outbox.push_unsent(rest);
+            self.core.counters.queued.add(outbox.len() as u64);
+            let cold = peer.cold();
+            cold.outbox = Some(Box::new(outbox));
+            if let SlowPolicy::Close { after } = self.core.settings.queue.slow {
+                cold.stall = Some(now + after);
+            }
+            aside.push(index);
+        }
+        self.core.counters.messages_out.add(delivered);
+        self.core.counters.bytes_out.add(bytes as u64);
+        for index in aside.drain(..) {
+            self.deliver_aside(index, run);
+        }
+        self.aside = aside;
+    }
+
+    /// A subscriber that blocks, holds a request, fails, or is otherwise no case for the short way.
+    fn deliver_aside(&mut self, index: u32, run: &Run<'_>) {
+        let Some(peer) = self.peers.get_mut(index) else { return };
+        if peer.meta.has(flag::BROKEN) {
+            self.serve(index, Cause::End);
+            return;
+        }
+        if peer.cold.as_ref().is_some_and(|cold| cold.outbox.is_some()) && !peer.meta.has(flag::AWAITS_WRITABLE) {
+            // It began to block just now, with what there is.
+            self.settle(index, 0);
+            return;
+        }
+        for publication in run.publications {
+            match &peer_kind(self.peers.get(index).map(|peer| &peer.wire)) {
+                Kind::WebSocket => self.serve(index, Cause::Send(publication.message())),
+                Kind::Stream => match publication.block() {
+                    Some(block) => self.serve(index, Cause::SendBlock(block)),
+                    None => continue,
+                },
+                Kind::Held => self.serve(index, Cause::Publication(publication)),
+                Kind::None => return,
+            }
+        }
+    }
+}
+
+/// How a peer is reached.
+enum Kind {
+    WebSocket,
+    Stream,
+    Held,
+    None,
+}
+
+fn peer_kind(wire: Option<&Wire>) -> Kind {
+    match wire {
+        Some(Wire::WebSocket(_)) => Kind::WebSocket,
+        Some(Wire::Http(line)) => match line.mode {
+            Mode::Stream(_) => Kind::Stream,
+            Mode::Held => Kind::Held,
+            Mode::Plain | Mode::Body => Kind::None,
+        },
+        _ => Kind::None,
+    }
+}

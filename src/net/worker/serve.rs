@@ -1,0 +1,684 @@
+//! Serving one connection: read, feed, let the handler act, write, and see what is due next.
+
+use super::Worker;
+use crate::Input;
+use crate::http::server::Event as HttpEvent;
+use crate::http::{self, Response};
+use crate::net::client::ClientStep;
+use crate::net::config::SlowPolicy;
+use crate::net::context::{Context, Line, SendError};
+use crate::net::counters::Transport;
+use crate::net::handler::{Ended, Handler, Message};
+use crate::net::peer::{HttpLine, Mode, Peer, PeerId, Wire, flag};
+use crate::net::publish::Published;
+use crate::output::Output;
+use crate::time::Instant;
+use crate::ws::{self, CloseCode, Connection, Prepared};
+use bytes::Bytes;
+use socket2::Socket;
+use std::boxed::Box;
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::vec::Vec;
+
+/// With so much to write, it is written before more is handled.
+const FLUSH: usize = 256 << 10;
+
+/// What a connection is looked at for.
+pub(super) enum Cause<'a> {
+    /// So many bytes of the read buffer, behind so many that were read to where they stay.
+    Read { ahead: usize, read: usize },
+    /// Bytes that were read before and kept.
+    Kept(Vec<u8>),
+    /// The peer ended its side, or the socket failed.
+    End,
+    /// A deadline has come.
+    Timer,
+    /// The socket takes bytes again, or may.
+    Writable,
+    /// Something that another connection, thread or worker asked for.
+    Send(&'a Prepared),
+    SendBlock(&'a Bytes),
+    Close(CloseCode, &'a str),
+    Publication(&'a Arc<Published>),
+    /// Let go of it, in order.
+    Drain(CloseCode),
+    /// An outgoing connection was made, or not.
+    Connected(io::Result<()>),
+    /// Everything that waited was written, and the handler wanted to know.
+    Emptied,
+    /// Nothing but to look again.
+    Look,
+}
+
+/// Why feeding stopped.
+enum Fed {
+    /// The input is used up.
+    Dry,
+    /// Much is to be written first.
+    Flush,
+    /// The handler or the queue forbids more, or an answer is owed first.
+    Paused,
+    /// The connection is over, and the handler knows.
+    Over,
+    Upgraded(Connection),
+    /// An event source wants a new connection.
+    Connect,
+}
+
+impl<H: Handler> Worker<H> {
+    /// Reads what there is, up to the turn's budget. One receive per ready peer and turn: a short read is the end.
+    pub(super) fn readable(&mut self, index: u32) {
+        let mut budget = self.core.settings.turn.bytes_per_peer;
+        loop {
+            let Some(peer) = self.peers.get_mut(index) else { return };
+            if peer.is_paused() {
+                return;
+            }
+            if peer.cold.as_ref().is_some_and(|cold| !cold.kept.is_empty()) {
+                let hangup = peer.meta.has(flag::HANGUP);
+                if peer.wire.wants_input() {
+                    let kept = std::mem::take(&mut peer.cold().kept);
+                    self.serve(index, Cause::Kept(kept));
+                    continue;
+                } else if hangup {
+                    // What it pipelined is more than is read ahead; it is gone all the same.
+                    peer.meta.set(flag::EOF);
+                    peer.meta.clear(flag::READABLE);
+                    self.serve(index, Cause::End);
+                }
+                return;
+            }
+            if !peer.meta.has(flag::READABLE) {
+                return;
+            }
+            let Some(socket) = &peer.socket else { return };
+            let spare = match &mut peer.wire {
+                Wire::WebSocket(ws) => ws.spare(),
+                _ => None,
+            };
+            let (outcome, ahead) = match spare {
+                None => ((&mut &*socket).read(&mut self.buffer), 0),
+                Some(spare) => {
+                    let ahead = spare.len();
+                    let slices = &mut [IoSliceMut::new(spare), IoSliceMut::new(&mut self.buffer)];
+                    ((&mut &*socket).read_vectored(slices), ahead)
+                }
+            };
+            let n = match outcome {
+                Ok(n) if n > 0 => n,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    peer.meta.clear(flag::READABLE);
+                    return;
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                end => {
+                    peer.meta.set(if end.is_ok() { flag::EOF } else { flag::EOF | flag::BROKEN });
+                    peer.meta.clear(flag::READABLE);
+                    self.serve(index, Cause::End);
+                    return;
+                }
+            };
+            let drained = n < ahead + self.buffer.len() && !peer.meta.has(flag::HANGUP);
+            if drained {
+                peer.meta.clear(flag::READABLE);
+            }
+            if let Wire::Lingering(_) = peer.wire {
+                // Dropped.
+            } else {
+                let ahead = ahead.min(n);
+                self.serve(index, Cause::Read { ahead, read: n - ahead });
+            }
+            if drained {
+                return;
+            }
+            budget = budget.saturating_sub(n);
+            if budget == 0 {
+                self.list(index);
+                return;
+            }
+        }
+    }
+
+    /// Serves a connection for one cause, to the end: feeds, writes, and settles what comes next.
+    pub(super) fn serve(&mut self, index: u32, cause: Cause<'_>) {
+        let Self { handler, peers, core, scratch, buffer, buffers, wheel, .. } = self;
+        let Some(peer) = peers.get_mut(index) else { return };
+        let id = PeerId { worker: core.worker, index, generation: peer.generation };
+        let Peer { wire, state, cold, socket, meta, .. } = peer;
+        let mut own = match cold {
+            Some(cold) => cold.outbox.take(),
+            None => None,
+        };
+        if let Some(own) = &own {
+            core.counters.queued.sub(own.len() as u64);
+        }
+        let half = core.settings.queue.limit / 2;
+        let writable = matches!(cause, Cause::Writable);
+        let mut kept;
+        let mut cause = Some(cause);
+        let mut input = match &mut cause {
+            Some(Cause::Read { ahead, read }) => {
+                core.counters.bytes_in.add((*read + *ahead) as u64);
+                Input::with_buffers(&mut buffer[..*read], buffers)
+            }
+            Some(Cause::Kept(bytes)) => {
+                kept = std::mem::take(bytes);
+                Input::with_buffers(&mut kept, buffers)
+            }
+            _ => Input::with_buffers(&mut [], buffers),
+        };
+        let mut opened = false;
+        let mut wrote = 0;
+        let over = loop {
+            let out = match &mut own {
+                Some(own) => &mut **own,
+                None => &mut *scratch,
+            };
+            let line = match wire {
+                Wire::WebSocket(ws) => Line::WebSocket(ws),
+                Wire::Http(line) => Line::Http(line),
+                Wire::Client(line) => Line::Client(line),
+                Wire::Lingering(_) | Wire::Vacant(_) => Line::Over,
+            };
+            let mut cx = Context { id, line, state, cold, meta, socket: socket.as_ref(), out, core };
+            if let Some(cause) = cause.take() {
+                act(handler, &mut cx, cause);
+            } else if std::mem::take(&mut opened) {
+                handler.opened(&mut cx);
+            }
+            let fed = match &cx.line {
+                Line::WebSocket(_) => feed_websocket(handler, &mut cx, &mut input, half),
+                Line::Http(_) => feed_http(handler, &mut cx, &mut input),
+                Line::Client(_) => feed_client(handler, &mut cx, &mut input),
+                Line::Over => Fed::Dry,
+            };
+            match fed {
+                Fed::Upgraded(connection) => {
+                    *wire = Wire::WebSocket(connection);
+                    core.counters.opened(Transport::WebSocket);
+                    meta.set(flag::REPORTED);
+                    opened = true;
+                    continue;
+                }
+                Fed::Connect => {
+                    scratch.clear();
+                    own = None;
+                    *socket = None;
+                    meta.clear(flag::EOF | flag::BROKEN | flag::HANGUP | flag::READABLE | flag::REGISTERED);
+                    self.connects.push(id);
+                    break false;
+                }
+                Fed::Dry | Fed::Flush | Fed::Paused | Fed::Over => {}
+            }
+            let out = match &mut own {
+                Some(own) => &mut **own,
+                None => &mut *scratch,
+            };
+            // A peer that is known to block is written to when the socket says that it takes bytes again.
+            if !out.is_empty() && (writable || !out.is_blocked()) {
+                let before = out.len();
+                let written = match socket {
+                    Some(socket) => out.write_to(&mut Sink(socket)),
+                    None => Err(ErrorKind::NotConnected.into()),
+                };
+                wrote += before - out.len();
+                match written {
+                    Ok(()) => {}
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                        if own.is_none() {
+                            own = Some(Box::new(scratch.take_unsent()));
+                        }
+                    }
+                    Err(_) => {
+                        out.clear();
+                        meta.set(flag::BROKEN);
+                        if !matches!(fed, Fed::Over) {
+                            // The machine says how it ended.
+                            cause = Some(Cause::End);
+                            input.skip_all();
+                            continue;
+                        }
+                    }
+                }
+            }
+            match fed {
+                Fed::Over => break true,
+                Fed::Flush if own.as_ref().is_none_or(|own| own.len() <= half) => {}
+                _ => break false,
+            }
+        };
+        core.counters.bytes_out.add(wrote as u64);
+        core.counters.messages_out.add(std::mem::take(&mut core.sent));
+        let rest = input.rest();
+        if !rest.is_empty() && !over {
+            let rest = rest.to_vec();
+            cold.get_or_insert_default().kept = rest;
+        }
+        drop(input);
+        if let Some(own) = own.filter(|own| !own.is_empty()) {
+            if wrote > 0
+                && writable
+                && let Wire::WebSocket(ws) = wire
+            {
+                ws.handle_drained(core.now);
+            }
+            core.counters.queued.add(own.len() as u64);
+            cold.get_or_insert_default().outbox = Some(own);
+        }
+        if over {
+            self.finish(index);
+        } else if writable || cold.is_some() {
+            self.settle(index, wrote);
+        } else if let Some(at) = peer.poll_timeout() {
+            wheel.set(peers, index, at);
+        }
+    }
+
+    /// What is left to see to for a peer that has something waiting, paused or timed.
+    pub(super) fn settle(&mut self, index: u32, wrote: usize) {
+        let Some(peer) = self.peers.get_mut(index) else { return };
+        let queue = &self.core.settings.queue;
+        let (limit, now) = (queue.limit, self.core.now);
+        let queued = peer.queued();
+        let held = match &peer.wire {
+            Wire::WebSocket(ws) => ws.held(),
+            _ => 0,
+        };
+        let over = matches!(peer.wire, Wire::Lingering(_));
+        let wants_input = peer.wire.wants_input();
+        let awaits = peer.meta.has(flag::AWAITS_WRITABLE);
+        let mut emptied = false;
+        if let Some(cold) = &mut peer.cold {
+            // A message that is still arriving may come back as a reply of its own length, and its next read may double it.
+            let throttled = queued > 0 && queued + 2 * held > limit / 2;
+            if throttled {
+                cold.reading.throttled = true;
+            } else if queued < limit / 4 {
+                cold.reading.throttled = false;
+            }
+            if queued == 0 {
+                cold.stall = None;
+                emptied = std::mem::take(&mut cold.wants_writable) || cold.lost > 0;
+            } else if wrote > 0
+                && cold.stall.is_some()
+                && let SlowPolicy::Close { after } = queue.slow
+            {
+                cold.stall = Some(now + after);
+            }
+        }
+        peer.cool();
+        let resumed = !peer.is_paused()
+            && (peer.meta.has(flag::READABLE)
+                || (wants_input && peer.cold.as_ref().is_some_and(|cold| !cold.kept.is_empty())));
+        if queued > 0 && !awaits {
+            self.await_writable(index);
+        } else if queued == 0 && awaits {
+            self.forget_writable(index);
+            if over {
+                self.finish(index);
+                return;
+            }
+        }
+        if resumed {
+            self.list(index);
+        }
+        if emptied {
+            self.serve(index, Cause::Emptied);
+            return;
+        }
+        self.set_timer(index);
+    }
+
+    /// The connection is over, and the handler was told. What is written must arrive: the peer's own end, or a deadline, closes it.
+    pub(super) fn finish(&mut self, index: u32) {
+        let now = self.core.now;
+        let Some(peer) = self.peers.get_mut(index) else { return };
+        if !matches!(peer.wire, Wire::Lingering(_)) {
+            peer.wire = Wire::Lingering(now + self.core.settings.linger);
+            peer.state = H::State::default();
+            self.core.topics.forget(index);
+            if let Some(cold) = peer.cold.take()
+                && let Some(outbox) = cold.outbox
+            {
+                peer.cold().outbox = Some(outbox);
+            }
+        }
+        if peer.meta.has(flag::BROKEN) || (peer.queued() == 0 && peer.meta.has(flag::EOF)) {
+            self.remove(index);
+            return;
+        }
+        if peer.queued() > 0 {
+            if !peer.meta.has(flag::AWAITS_WRITABLE) {
+                self.await_writable(index);
+            }
+        } else {
+            let shut = peer.socket.as_ref().map(|socket| socket.shutdown(Shutdown::Write));
+            if !matches!(shut, Some(Ok(()))) {
+                self.remove(index);
+                return;
+            }
+            if peer.meta.has(flag::READABLE) {
+                self.list(index);
+            }
+        }
+        self.set_timer(index);
+    }
+
+    pub(super) fn set_timer(&mut self, index: u32) {
+        if let Some(at) = self.peers.get_mut(index).and_then(|peer| peer.poll_timeout()) {
+            self.wheel.set(&mut self.peers, index, at);
+        }
+    }
+}
+
+/// Does what the connection is looked at for.
+fn act<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, cause: Cause<'_>) {
+    let now = cx.core.now;
+    match cause {
+        Cause::Read { ahead: 0, .. } | Cause::Kept(_) | Cause::Writable | Cause::Look => {}
+        Cause::Read { ahead, .. } => {
+            if let Line::WebSocket(ws) = &mut cx.line {
+                // What fails is reported by the next event.
+                let _ = ws.filled(ahead, cx.out, now);
+            }
+        }
+        Cause::End => match &mut cx.line {
+            Line::WebSocket(ws) => ws.handle_eof(now),
+            Line::Http(line) => line.http.handle_eof(now),
+            Line::Client(line) => line.handle_eof(now),
+            Line::Over => {}
+        },
+        Cause::Connected(outcome) => {
+            if let Line::Client(line) = &mut cx.line {
+                line.connected(outcome, cx.out, now);
+            }
+        }
+        Cause::Emptied => {
+            let lost = cx.cold.as_mut().map_or(0, |cold| std::mem::take(&mut cold.lost));
+            if lost > 0 {
+                handler.lost(lost, cx);
+            }
+            handler.writable(cx);
+        }
+        Cause::Timer => act_on_time(handler, cx),
+        Cause::Send(message) => {
+            if let Line::WebSocket(ws) = &mut cx.line {
+                let outcome = ws.send_prepared(message, cx.out);
+                account(cx, outcome.map_err(SendError::from));
+            }
+        }
+        Cause::SendBlock(block) => {
+            let outcome = cx.line.stream().and_then(|(http, stream)| Ok(stream.send_shared(http, block, cx.out, now)?));
+            account(cx, outcome);
+        }
+        Cause::Close(code, reason) => cx.close(code, reason),
+        Cause::Publication(publication) => {
+            if let Line::Http(HttpLine { mode: Mode::Held, .. }) = cx.line {
+                handler.publication(publication, cx);
+            }
+        }
+        Cause::Drain(code) => {
+            handler.drained(cx);
+            let random = cx.random();
+            drain(cx, code, random);
+        }
+    }
+}
+
+/// Counts what another sent to this peer, or deals with a peer that has no room for it.
+fn account<S>(cx: &mut Context<'_, S>, outcome: Result<(), SendError>) {
+    match outcome {
+        Ok(()) => {
+            cx.core.counters.messages_out.add(1);
+            if cx.out.is_blocked()
+                && let SlowPolicy::Close { after } = cx.core.settings.queue.slow
+            {
+                let at = cx.core.now + after;
+                cx.cold.get_or_insert_default().stall.get_or_insert(at);
+            }
+        }
+        Err(error) if error.full().is_some() => {
+            cx.core.counters.dropped.add(1);
+            match cx.core.settings.queue.slow {
+                SlowPolicy::Close { .. } => give_up(cx),
+                SlowPolicy::Drop => cx.cold.get_or_insert_default().lost += 1,
+            }
+        }
+        Err(_) => {}
+    }
+}
+
+/// Closes a peer that does not take what others send it.
+fn give_up<S>(cx: &mut Context<'_, S>) {
+    cx.core.counters.slow_closed.add(1);
+    if let Some(cold) = cx.cold {
+        cold.stall = None;
+    }
+    match &mut cx.line {
+        Line::Http(line) => line.http.abort(),
+        _ => cx.close(CloseCode::TRY_AGAIN, "too slow"),
+    }
+}
+
+fn act_on_time<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>) {
+    let now = cx.core.now;
+    let due = |at: &Option<Instant>| at.is_some_and(|at| at <= now);
+    if cx.cold.as_ref().is_some_and(|cold| due(&cold.timer)) {
+        cx.clear_timer();
+        handler.timer(cx);
+        if let Line::Http(line) = &mut cx.line
+            && matches!(line.mode, Mode::Held)
+            && line.http.owes_answer()
+            && cx.cold.as_ref().is_none_or(|cold| cold.timer.is_none())
+        {
+            answer(line, 204, &[], cx.out);
+        }
+    }
+    if cx.cold.as_ref().is_some_and(|cold| due(&cold.stall)) {
+        give_up(cx);
+    }
+    match &mut cx.line {
+        Line::WebSocket(ws) => ws.handle_timeout(now, cx.out),
+        Line::Http(HttpLine { http, mode: Mode::Stream(stream), .. }) => {
+            http.handle_timeout(now, cx.out);
+            stream.handle_timeout(http, now, cx.out);
+        }
+        Line::Http(line) => line.http.handle_timeout(now, cx.out),
+        Line::Client(line) => line.handle_timeout(now, cx.out),
+        Line::Over => {}
+    }
+}
+
+/// Lets go of a connection in order.
+fn drain<S>(cx: &mut Context<'_, S>, code: CloseCode, random: u64) {
+    match &mut cx.line {
+        Line::WebSocket(_) => cx.close(code, "service restart"),
+        Line::Http(line) => {
+            if matches!(line.mode, Mode::Held | Mode::Body) && line.http.owes_answer() {
+                answer(line, 503, &[("Retry-After", "1")], cx.out);
+            }
+            let stream = &cx.core.settings.stream;
+            let retry = stream.retry.map(|retry| retry + retry.mul_f64((random % 1024) as f64 / 1024.0));
+            line.close(retry, cx.out);
+        }
+        Line::Client(line) => line.close(),
+        Line::Over => {}
+    }
+}
+
+/// Answers a request in the loop's own name. Where there is no room the connection ends instead.
+fn answer(line: &mut HttpLine, status: u16, headers: &[(&str, &str)], out: &mut Output) {
+    line.mode = Mode::Plain;
+    if line.http.respond(&Response::new(status).headers(headers), &[], out).is_err() {
+        line.http.abort();
+    }
+}
+
+/// Feeds a WebSocket and hands out what comes of it.
+fn feed_websocket<H: Handler>(
+    handler: &mut H,
+    cx: &mut Context<'_, H::State>,
+    input: &mut Input<'_>,
+    half: usize,
+) -> Fed {
+    let now = cx.core.now;
+    // Behind a blocked socket it is the queue that counts; else what is written in one go.
+    let most = if cx.out.is_blocked() { half } else { half.min(FLUSH) };
+    let mut messages = 0;
+    let fed = loop {
+        let Line::WebSocket(ws) = &mut cx.line else { break Fed::Dry };
+        match ws.next_event(input, cx.out, now) {
+            Ok(Some(ws::Event::Text(text))) => {
+                messages += 1;
+                handler.message(Message::Text(text), cx);
+            }
+            Ok(Some(ws::Event::Binary(bytes))) => {
+                messages += 1;
+                handler.message(Message::Binary(bytes), cx);
+            }
+            Ok(None) => break Fed::Dry,
+            Ok(Some(ws::Event::Closed(closed))) => {
+                cx.core.counters.websocket_closed(&closed, cx.meta.age_ms(now));
+                cx.meta.clear(flag::REPORTED);
+                handler.closed(&Ended::WebSocket(closed), cx);
+                break Fed::Over;
+            }
+            Ok(Some(event)) => {
+                if let ws::Event::Pong { round_trip: Some(round_trip), .. } = event {
+                    cx.core.counters.round_trip(round_trip);
+                }
+                handler.frame(&event, cx);
+            }
+            Err(_) => {}
+        }
+        if cx.out.len() >= most {
+            break Fed::Flush;
+        }
+        if let Some(cold) = cx.cold
+            && cold.reading.paused
+        {
+            break Fed::Paused;
+        }
+    };
+    cx.core.counters.messages_in.add(messages);
+    fed
+}
+
+/// Feeds an HTTP connection and hands out what comes of it.
+fn feed_http<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input: &mut Input<'_>) -> Fed {
+    let now = cx.core.now;
+    loop {
+        let Line::Http(line) = &mut cx.line else { return Fed::Dry };
+        if matches!(line.mode, Mode::Held) && !line.http.owes_answer() && !line.http.is_finished() {
+            line.mode = Mode::Plain;
+            cx.meta.clear(flag::REPORTED);
+            cx.core.counters.closed(Transport::LongPoll, cx.meta.age_ms(now));
+        }
+        match line.http.next_event(input, cx.out, now) {
+            Ok(Some(HttpEvent::Request(head))) => {
+                cx.core.counters.requests.add(1);
+                line.mode = Mode::Plain;
+                line.body = Vec::new();
+                if cx.core.draining {
+                    answer(line, 503, &[("Retry-After", "1")], cx.out);
+                    line.http.shut_down();
+                    continue;
+                }
+                handler.request(&head, cx);
+            }
+            Ok(Some(HttpEvent::Body(data))) => {
+                if matches!(line.mode, Mode::Body) {
+                    line.body.extend_from_slice(data);
+                }
+                continue;
+            }
+            Ok(Some(HttpEvent::BodyEnd)) => {
+                if !matches!(line.mode, Mode::Body) {
+                    continue;
+                }
+                line.mode = Mode::Plain;
+                let body = std::mem::take(&mut line.body);
+                handler.body(&body, cx);
+            }
+            Ok(Some(HttpEvent::Closed(closed))) => {
+                let ended = match line.mode {
+                    Mode::Stream(_) => Some((Transport::EventStream, Ended::Stream(closed))),
+                    Mode::Held => Some((Transport::LongPoll, Ended::Held(closed))),
+                    Mode::Plain | Mode::Body => None,
+                };
+                if matches!(closed, http::Closed::Error(_)) {
+                    cx.core.counters.failed(Transport::Http);
+                }
+                if let Some((transport, ended)) = ended
+                    && cx.meta.has(flag::REPORTED)
+                {
+                    cx.meta.clear(flag::REPORTED);
+                    cx.core.counters.closed(transport, cx.meta.age_ms(now));
+                    handler.closed(&ended, cx);
+                }
+                return Fed::Over;
+            }
+            Ok(None) => return Fed::Dry,
+            Err(_) => continue,
+        }
+        let Line::Http(line) = &mut cx.line else { return Fed::Dry };
+        if let Some(config) = line.upgraded.take() {
+            let seed = cx.core.random.seed();
+            return Fed::Upgraded(Connection::server(config, seed, now));
+        }
+        if matches!(line.mode, Mode::Plain) && line.http.owes_answer() {
+            cx.core.counters.failed(Transport::Http);
+            answer(line, 500, &[], cx.out);
+        }
+        if cx.out.len() >= FLUSH {
+            return Fed::Flush;
+        }
+    }
+}
+
+/// Feeds an outgoing connection that is not a WebSocket, or not yet.
+fn feed_client<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input: &mut Input<'_>) -> Fed {
+    let now = cx.core.now;
+    loop {
+        let Line::Client(line) = &mut cx.line else { return Fed::Dry };
+        match line.step(input, cx.out, now, &mut cx.core.random) {
+            ClientStep::Dry => return Fed::Dry,
+            ClientStep::Opened(connection) => return Fed::Upgraded(connection),
+            ClientStep::Connect => return Fed::Connect,
+            ClientStep::Event(event) => handler.event(&event, cx),
+            ClientStep::Failed(ended) => {
+                handler.closed(&ended, cx);
+                return Fed::Over;
+            }
+        }
+    }
+}
+
+impl Wire {
+    /// Whether bytes fed now would be taken.
+    fn wants_input(&self) -> bool {
+        match self {
+            Wire::Http(line) => line.http.wants_input(),
+            _ => true,
+        }
+    }
+}
+
+/// A socket to write to. Without SIGPIPE, which only Rust's own `main` switches off.
+pub(super) struct Sink<'a>(pub(super) &'a Socket);
+
+impl Write for Sink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.send_with_flags(bytes, libc::MSG_NOSIGNAL)
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.send_vectored_with_flags(slices, libc::MSG_NOSIGNAL)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
