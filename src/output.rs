@@ -231,6 +231,15 @@ impl Output {
         Ok(())
     }
 
+    /// Queues, by reference, what a socket did not take of shared bytes that were written to it without this output, and marks
+    /// the output as blocked. Those bytes are on their way already, so no limit applies; further ones meet it.
+    pub fn push_unsent(&mut self, rest: Bytes) {
+        if !rest.is_empty() {
+            self.refer(rest);
+        }
+        self.set_blocked();
+    }
+
     /// Appends a pong. While the socket blocks, or where the limit is reached, it replaces a pong that no byte was sent of,
     /// and may lie beyond the limit.
     pub(crate) fn push_pong(&mut self, frame: &[u8]) {

@@ -70,6 +70,15 @@ pub enum Streaming {
     HeadOnly,
 }
 
+/// How the parts of a streamed answer are told apart from what follows (RFC 9112 section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// Chunks.
+    Chunked,
+    /// The end of the connection.
+    UntilClose,
+}
+
 /// One connection of a server: requests in, responses out.
 ///
 /// # Contract
@@ -460,6 +469,17 @@ impl Server {
         rejection.write_with(headers, out)?;
         self.end(Closed::Finished);
         Ok(())
+    }
+
+    /// How the streamed answer is coded; `None` where none is streamed at present. For whoever writes the same coded bytes to many
+    /// sockets.
+    #[inline]
+    pub fn coding(&self) -> Option<Coding> {
+        match self.answer {
+            Answer::Chunked => Some(Coding::Chunked),
+            Answer::Raw => Some(Coding::UntilClose),
+            Answer::Complete | Answer::Owed => None,
+        }
     }
 
     /// Whether a request waits for its answer, or for the rest of it.

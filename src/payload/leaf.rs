@@ -166,6 +166,11 @@ impl<C: Check> Assembly<C> {
         Self { bytes: buffer, filled: 0, check }
     }
 
+    /// Bytes of the message so far.
+    pub(crate) fn len(&self) -> usize {
+        self.filled
+    }
+
     /// Appends `piece`, unmasked and checked. After an error the message is empty.
     pub(crate) fn push(&mut self, piece: &[u8], mut key: Key) -> Result<(), Invalid> {
         // In pieces that stay in the first-level cache between the copy and the pass.

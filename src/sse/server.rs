@@ -391,6 +391,12 @@ impl ServerStream {
         Ok(())
     }
 
+    /// Notes that blocks were written to the socket past this stream, as the same bytes for many: the stream was not silent.
+    #[inline]
+    pub fn wrote(&mut self, now: Instant) {
+        self.written = now;
+    }
+
     /// Ends the stream in good order, with another `retry:` for the way back where one is given.
     ///
     /// # Errors

@@ -244,6 +244,19 @@ impl Connection {
         matches!(self.state, State::Open | State::Asked(_))
     }
 
+    /// Whether a whole message can be sent right now: the connection is open, and no message of the application's own fragments has
+    /// begun. Whoever writes a [prepared](super::Prepared) frame to many sockets asks this instead of calling
+    /// [`send_prepared`](Self::send_prepared) with an output each.
+    #[inline]
+    pub fn takes_message(&self) -> bool {
+        self.sending == Sending::Message && self.mask == MASK
+    }
+
+    /// Bytes held of a message that is half-received.
+    pub fn held(&self) -> usize {
+        self.open.as_ref().map_or(0, |open| open.held())
+    }
+
     /// The settings that this connection shares.
     pub fn config(&self) -> &Arc<Config> {
         &self.config

@@ -325,6 +325,15 @@ impl Connection {
 }
 
 impl Open {
+    /// Bytes held of a message.
+    pub(super) fn held(&self) -> usize {
+        match self.message.as_ref().map(|message| &message.body) {
+            Some(Body::Text(text)) => text.len(),
+            Some(Body::Binary(bytes)) => bytes.len(),
+            Some(Body::Passed { .. }) | None => 0,
+        }
+    }
+
     /// How far the fragmented message is, if there is one.
     pub(super) fn progress(&self) -> Option<Progress> {
         self.message.as_ref().map(|message| message.progress)
