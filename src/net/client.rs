@@ -8,6 +8,7 @@ use crate::output::Output;
 use crate::sse::{EventSource, EventSourceEvent};
 use crate::time::Instant;
 use crate::ws::{self, ClientHandshake, Connection, HandshakeConfig, HandshakeEvent};
+use std::boxed::Box;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -33,7 +34,7 @@ pub(crate) struct ClientLine {
 
 enum Kind {
     Handshake { handshake: ClientHandshake, config: Arc<ws::Config>, failed: Option<io::ErrorKind> },
-    Source(EventSource),
+    Source(Box<EventSource>),
 }
 
 /// What feeding came to.
@@ -60,7 +61,7 @@ impl ClientLine {
     }
 
     pub(crate) fn source(connect: &Connect, source: EventSource) -> Self {
-        Self { to: connect.address, from: connect.source, connected: false, kind: Kind::Source(source) }
+        Self { to: connect.address, from: connect.source, connected: false, kind: Kind::Source(Box::new(source)) }
     }
 
     /// Whether it says itself when a connection is to be made.

@@ -55,9 +55,8 @@ impl SendError {
     /// The queue's word where it is full: what was to be sent, and the limit.
     pub const fn full(&self) -> Option<Full> {
         match self {
-            Self::WebSocket(ws::SendError::Full(full)) | Self::Stream(sse::StreamError::Response(ResponseError::Full(full))) => {
-                Some(*full)
-            }
+            Self::WebSocket(ws::SendError::Full(full))
+            | Self::Stream(sse::StreamError::Response(ResponseError::Full(full))) => Some(*full),
             _ => None,
         }
     }
@@ -152,6 +151,12 @@ impl<S> Context<'_, S> {
     /// that is the proxy's: see [`TrustedProxies`](super::TrustedProxies).
     pub fn remote_address(&self) -> Option<IpAddr> {
         Some(self.socket?.peer_addr().ok()?.as_socket()?.ip())
+    }
+
+    /// The address of the client that sent a request with this head: that of the socket or, on a connection of one of
+    /// [`Config::proxies`](super::Config::proxies), the one which the proxy names.
+    pub fn client_address(&self, head: &RequestHead<'_>) -> Option<IpAddr> {
+        self.core.settings.proxies.client(self.remote_address(), &head.headers())
     }
 
     /// Bytes that wait to be written, those of this turn included.

@@ -2,6 +2,7 @@
 
 use super::config::{DrainConfig, Settings};
 use super::counters::Counters;
+use super::doors::Doors;
 use super::peer::PeerId;
 use super::publish::{Content, Log};
 use crate::hub::{Cursor, Entry, PublishError, Topics};
@@ -27,6 +28,7 @@ pub(crate) struct Core {
     pub(crate) log: Arc<Log>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) random: Random,
+    pub(crate) doors: Doors,
     /// What callbacks asked for that concerns others, in the order of the calls.
     pub(crate) commands: Vec<Command>,
     /// Messages and events sent by callbacks, not yet counted.

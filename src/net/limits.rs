@@ -105,12 +105,14 @@ impl PerAddress {
     }
 
     /// How many connections `address` has.
+    #[cfg(test)]
     pub(crate) fn connections(&self, address: IpAddr) -> u32 {
         let counts = self.lock();
         counts.by_address.get(&self.limit.key(address)).map_or(0, |index| counts.counts[*index].connections)
     }
 
     /// How many addresses have connections.
+    #[cfg(test)]
     pub(crate) fn addresses(&self) -> usize {
         self.lock().by_address.len()
     }

@@ -6,7 +6,7 @@ mod context;
 mod control;
 mod core;
 mod counters;
-#[allow(dead_code)] // until the worker asks it
+mod doors;
 mod forwarded;
 mod handler;
 mod limits;
@@ -20,10 +20,8 @@ mod timers;
 mod worker;
 
 pub use client::Connect;
-pub use config::{
-    Config, ConfigError, DrainConfig, Linger, PeerLimits, QueueConfig, SlowPolicy, TurnConfig,
-};
-pub use context::{Accept, Audience, Context, SendError, StreamOpened, Upgraded, UpgradeError};
+pub use config::{Config, ConfigError, DrainConfig, Linger, PeerLimits, QueueConfig, SlowPolicy, TurnConfig};
+pub use context::{Accept, Audience, Context, SendError, StreamOpened, UpgradeError, Upgraded};
 pub use control::Control;
 pub use counters::{Distribution, Totals, Transport, TransportTotals};
 pub use forwarded::{ForwardedField, ProxyListCause, ProxyListError, ProxyRanges, TrustedProxies};

@@ -282,7 +282,6 @@ impl<S: Default> Entry for Peer<S> {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,9 @@ mod serve;
 use super::config::{Config, ConfigError};
 use super::control::Control;
 use super::core::{Command, Core, Random};
+use super::doors::Doors;
 use super::handler::Handler;
+use super::limits::AcceptBucket;
 use super::listener::Listener;
 use super::peer::{Peer, PeerId, Wire, flag};
 use super::publish::Published;
@@ -19,7 +21,7 @@ use crate::hub::{Reader, Topics};
 use crate::input::Buffers;
 use crate::output::Output;
 use crate::time::{Instant, earlier};
-use accept::{Acceptor, Admission};
+use accept::Acceptor;
 use drain::Drain;
 use mio::event::Event;
 use mio::unix::SourceFd;
@@ -86,7 +88,7 @@ pub struct Worker<H: Handler> {
     /// Outgoing connections to be made.
     connects: Vec<PeerId>,
     acceptors: Vec<Acceptor>,
-    admission: Admission,
+    accept_rate: Option<AcceptBucket>,
     reader: Reader,
     /// Publications read so far.
     seen: u64,
@@ -182,6 +184,7 @@ impl<H: Handler> Worker<H> {
             log: shared.log.clone(),
             counters: shared.counters(number).clone(),
             random: Random::new()?,
+            doors: Doors::new(shared.addresses.clone()),
             commands: Vec::new(),
             sent: 0,
             draining: false,
@@ -199,7 +202,7 @@ impl<H: Handler> Worker<H> {
             ready: Vec::new(),
             connects: Vec::new(),
             acceptors: Vec::new(),
-            admission: Admission::new(&settings.peers, &shared.addresses),
+            accept_rate: settings.peers.accept_rate.map(AcceptBucket::new),
             reader,
             seen: shared.log.appended(),
             alarm: None,
@@ -478,7 +481,7 @@ impl<H: Handler> Worker<H> {
     fn remove(&mut self, index: u32) {
         self.wheel.clear(&mut self.peers, index);
         self.core.topics.forget(index);
-        self.admission.leave(index);
+        self.core.doors.leave(index);
         let peer = self.peers.remove(index);
         self.core.counters.queued.sub(peer.queued() as u64);
         self.core.counters.gone.add(1);

@@ -28,7 +28,10 @@ const FLUSH: usize = 256 << 10;
 /// What a connection is looked at for.
 pub(super) enum Cause<'a> {
     /// So many bytes of the read buffer, behind so many that were read to where they stay.
-    Read { ahead: usize, read: usize },
+    Read {
+        ahead: usize,
+        read: usize,
+    },
     /// Bytes that were read before and kept.
     Kept(Vec<u8>),
     /// The peer ended its side, or the socket failed.
@@ -583,6 +586,12 @@ fn feed_http<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input:
                 line.body = Vec::new();
                 if cx.core.draining {
                     answer(line, 503, &[("Retry-After", "1")], cx.out);
+                    line.http.shut_down();
+                    continue;
+                }
+                if cx.core.doors.speak_for(cx.id.index, &head.headers(), &cx.core.settings.proxies).is_err() {
+                    cx.core.counters.refused.add(1);
+                    answer(line, 429, &[("Retry-After", "1")], cx.out);
                     line.http.shut_down();
                     continue;
                 }
