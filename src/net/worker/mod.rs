@@ -362,7 +362,10 @@ impl<H: Handler> Worker<H> {
         let mut due = std::mem::take(&mut self.due);
         self.wheel.expire(&mut self.peers, now, self.core.settings.turn.timers, &mut due);
         for index in due.drain(..) {
-            self.serve(index, Cause::Timer);
+            match self.peers.get(index).map(|peer| &peer.wire) {
+                Some(&Wire::Lingering(until)) if until <= now => self.remove(index),
+                _ => self.serve(index, Cause::Timer),
+            }
         }
         self.due = due;
         if self.alarm.is_some_and(|at| at <= now) {

@@ -119,7 +119,10 @@ impl<H: Handler> Worker<H> {
                 end => {
                     peer.meta.set(if end.is_ok() { flag::EOF } else { flag::EOF | flag::BROKEN });
                     peer.meta.clear(flag::READABLE);
-                    self.serve(index, Cause::End);
+                    match peer.wire {
+                        Wire::Lingering(_) => self.finish(index),
+                        _ => self.serve(index, Cause::End),
+                    }
                     return;
                 }
             };
