@@ -199,7 +199,6 @@ impl<S> Context<'_, S> {
     /// Calls [`Handler::writable`](super::Handler::writable) once everything written so far has left.
     pub fn notify_writable(&mut self) {
         self.cold().wants_writable = true;
-        self.core.commands.push(Command::Resume(self.id));
     }
 
     // Requests.

@@ -44,8 +44,10 @@ pub(crate) enum Command {
     Send(PeerId, Prepared),
     SendBlock(PeerId, bytes::Bytes),
     Close(PeerId, CloseCode, Box<str>),
-    /// Look whether something is to be done that was put off: reading, telling of an empty queue.
+    /// Look whether something is to be done that was put off: reading.
     Resume(PeerId),
+    /// Tell the handler that nothing waits any more, if it wants to know.
+    Emptied(PeerId),
     /// Look at a new outgoing connection for the first time.
     Start(PeerId),
     Drain(DrainConfig),

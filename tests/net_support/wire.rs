@@ -55,6 +55,8 @@ pub enum End {
 /// One connection of a client, with what it read ahead.
 pub struct Client {
     pub stream: TcpStream,
+    /// It reads an event stream.
+    pub chunked: bool,
     read: Vec<u8>,
     at: usize,
 }
@@ -68,7 +70,7 @@ impl Client {
         stream.set_read_timeout(Some(WAIT)).unwrap();
         stream.set_write_timeout(Some(WAIT)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, read: Vec::new(), at: 0 }
+        Self { stream, chunked: false, read: Vec::new(), at: 0 }
     }
 
     /// With a receive buffer of so many bytes, so that the other side blocks early.
@@ -101,6 +103,7 @@ impl Client {
         self.write(format!("GET {target} HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n").as_bytes());
         let head = self.head();
         assert!(head.starts_with("HTTP/1.1 200") && head.to_lowercase().contains("chunked"), "{head}");
+        self.chunked = true;
         self
     }
 

@@ -418,6 +418,11 @@ impl<H: Handler> Worker<H> {
                         self.settle(index, 0);
                     }
                 }
+                Command::Emptied(id) => {
+                    if let Some(index) = self.local(id) {
+                        self.serve(index, Cause::Emptied);
+                    }
+                }
                 Command::Start(id) => {
                     if let Some(index) = self.local(id) {
                         match self.peers.get(index).map(|peer| &peer.wire) {

@@ -7,6 +7,7 @@ use crate::http::{self, Response};
 use crate::net::client::ClientStep;
 use crate::net::config::SlowPolicy;
 use crate::net::context::{Context, Line, SendError};
+use crate::net::core::Command;
 use crate::net::counters::Transport;
 use crate::net::handler::{Ended, Handler, Message};
 use crate::net::peer::{HttpLine, Mode, Peer, PeerId, Wire, flag};
@@ -287,6 +288,7 @@ impl<H: Handler> Worker<H> {
         let Some(peer) = self.peers.get_mut(index) else { return };
         let queue = &self.core.settings.queue;
         let (limit, now) = (queue.limit, self.core.now);
+        let id = PeerId { worker: self.core.worker, index, generation: peer.generation };
         let queued = peer.queued();
         let held = match &peer.wire {
             Wire::WebSocket(ws) => ws.held(),
@@ -306,7 +308,7 @@ impl<H: Handler> Worker<H> {
             }
             if queued == 0 {
                 cold.stall = None;
-                emptied = std::mem::take(&mut cold.wants_writable) || cold.lost > 0;
+                emptied = cold.wants_writable || cold.lost > 0;
             } else if wrote > 0
                 && cold.stall.is_some()
                 && let SlowPolicy::Close { after } = queue.slow
@@ -331,8 +333,8 @@ impl<H: Handler> Worker<H> {
             self.list(index);
         }
         if emptied {
-            self.serve(index, Cause::Emptied);
-            return;
+            // Not from here: the handler may ask again, and again.
+            self.core.commands.push(Command::Emptied(id));
         }
         self.set_timer(index);
     }
@@ -402,11 +404,14 @@ fn act<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, cause: Cause
             }
         }
         Cause::Emptied => {
-            let lost = cx.cold.as_mut().map_or(0, |cold| std::mem::take(&mut cold.lost));
+            let waiting = cx.cold.as_mut().map(|cold| (std::mem::take(&mut cold.lost), std::mem::take(&mut cold.wants_writable)));
+            let (lost, wanted) = waiting.unwrap_or_default();
             if lost > 0 {
                 handler.lost(lost, cx);
             }
-            handler.writable(cx);
+            if wanted {
+                handler.writable(cx);
+            }
         }
         Cause::Timer => act_on_time(handler, cx),
         Cause::Send(message) => {
