@@ -425,3 +425,26 @@ fn q1_messages_sent_to_one_peer_from_elsewhere_meet_the_same_policy() {
     server.log.wait("lost", 1);
     eventually_eq(0, || server.totals().queued);
 }
+
+#[test]
+fn a_paused_http_connection_gets_no_further_request_before_it_is_resumed() {
+    let on = On {
+        request: |script, head, cx| {
+            script.log.push(format!("request {}", head.target()));
+            cx.respond(&tautline::http::Response::new(204), &[]).unwrap();
+            cx.pause();
+            cx.set_timer(Duration::from_millis(100));
+        },
+        timer: |script, cx| {
+            script.log.push("resumed");
+            cx.resume();
+        },
+        ..On::default()
+    };
+    let server = start(&config(), 1, on);
+    let mut client = Client::connect(server.address);
+    client.write(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!((client.response().status, client.response().status), (204, 204));
+    server.log.wait("resumed", 2);
+    assert_eq!(server.log.all(), ["request /1", "resumed", "request /2", "resumed"]);
+}

@@ -172,6 +172,11 @@ impl<S> Context<'_, S> {
         self.cold().reading.paused = true;
     }
 
+    #[inline]
+    pub(crate) fn is_paused(&self) -> bool {
+        self.cold.as_ref().is_some_and(|cold| cold.reading.paused)
+    }
+
     /// Reads from this connection again.
     pub fn resume(&mut self) {
         if let Some(cold) = self.cold

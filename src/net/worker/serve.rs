@@ -539,6 +539,9 @@ fn feed_websocket<H: Handler>(
     let most = if cx.out.is_blocked() { half } else { half.min(FLUSH) };
     let mut messages = 0;
     let fed = loop {
+        if cx.is_paused() && !input.is_empty() {
+            break Fed::Paused;
+        }
         let Line::WebSocket(ws) = &mut cx.line else { break Fed::Dry };
         match ws.next_event(input, cx.out, now) {
             Ok(Some(ws::Event::Text(text))) => {
@@ -566,11 +569,6 @@ fn feed_websocket<H: Handler>(
         }
         if cx.out.len() >= most {
             break Fed::Flush;
-        }
-        if let Some(cold) = cx.cold
-            && cold.reading.paused
-        {
-            break Fed::Paused;
         }
     };
     cx.core.counters.messages_in.add(messages);
