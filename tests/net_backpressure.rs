@@ -4,12 +4,12 @@
 mod net_support;
 
 use net_support::wire::{self, BINARY, Client, TEXT, field};
-use net_support::{On, WAIT, config, eventually, eventually_eq, start};
+use net_support::{On, WAIT, config, eventually, eventually_eq, loopback, start, start_at};
 use std::io::{ErrorKind, Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use tautline::net::{Config, Message, QueueConfig, SlowPolicy};
+use tautline::net::{Config, ListenConfig, Message, QueueConfig, SlowPolicy, SocketBuffers};
 use tautline::sse::Event;
 use tautline::ws::Prepared;
 
@@ -297,7 +297,9 @@ fn writable_comes_when_everything_was_written_and_queued_tells_how_much_waits() 
 fn one_stuck_among_readers(slow: SlowPolicy, payload: usize, messages: usize) -> (net_support::Running, Client, Vec<Client>) {
     let queue = QueueConfig { slow, ..QueueConfig::default() };
     let config = Config { queue, ..config() };
-    let server = start(&config, 1, On::default());
+    // Small buffers in the kernel, so that the queue is what fills.
+    let buffers = SocketBuffers { send: Some(32 << 10), receive: None };
+    let server = start_at(&config, 1, ListenConfig { buffers, ..loopback() }, On::default());
     let stuck = Client::connect_small(server.address, 8 << 10).upgrade("/ws?topic=all");
     let mut readers: Vec<_> = (0..4).map(|_| Client::websocket(server.address, "/ws?topic=all")).collect();
     let mut streams: Vec<_> = (0..4).map(|_| Client::stream(server.address, "/events?topic=all")).collect();
@@ -343,6 +345,8 @@ fn q1_a_stuck_reader_is_closed_once_with_1013_when_it_stalled_too_long() {
     eventually_eq(1, || server.totals().slow_closed);
     assert!(server.totals().queued as usize <= queue.limit);
     assert_eq!(stuck.close_frame(), 1013);
+    stuck.send_close(1013);
+    stuck.expect_eof();
     server.log.wait("closed websocket 1013", 1);
     assert_eq!(server.log.count("closed"), 1);
 }

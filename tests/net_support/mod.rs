@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 use tautline::http::{RequestHead, Response};
 use tautline::net::{
@@ -31,23 +31,28 @@ pub struct Log(Arc<(Mutex<Vec<String>>, Condvar)>);
 
 impl Log {
     pub fn push(&self, entry: impl Into<String>) {
-        self.0.0.lock().unwrap().push(entry.into());
+        self.entries().push(entry.into());
         self.0.1.notify_all();
     }
 
+    /// Also behind a wait of another thread's that failed.
+    fn entries(&self) -> MutexGuard<'_, Vec<String>> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub fn all(&self) -> Vec<String> {
-        self.0.0.lock().unwrap().clone()
+        self.entries().clone()
     }
 
     /// How many entries begin so.
     pub fn count(&self, start: &str) -> usize {
-        self.0.0.lock().unwrap().iter().filter(|entry| entry.starts_with(start)).count()
+        self.entries().iter().filter(|entry| entry.starts_with(start)).count()
     }
 
     /// Waits until so many entries begin so.
     pub fn wait(&self, start: &str, count: usize) {
         let until = Instant::now() + WAIT;
-        let mut entries = self.0.0.lock().unwrap();
+        let mut entries = self.entries();
         while entries.iter().filter(|entry| entry.starts_with(start)).count() < count {
             let left = until.saturating_duration_since(Instant::now());
             let tail = entries.len().saturating_sub(20);

@@ -197,7 +197,7 @@ impl<H: Handler> Worker<H> {
             }
             let fed = match &cx.line {
                 Line::WebSocket(_) => feed_websocket(handler, &mut cx, &mut input, half),
-                Line::Http(_) => feed_http(handler, &mut cx, &mut input),
+                Line::Http(_) => feed_http(handler, &mut cx, &mut input, half),
                 Line::Client(_) => feed_client(handler, &mut cx, &mut input),
                 Line::Over => Fed::Dry,
             };
@@ -213,6 +213,11 @@ impl<H: Handler> Worker<H> {
                     scratch.clear();
                     own = None;
                     *socket = None;
+                    // What the old connection still had to say is nothing to the new one.
+                    input.skip_all();
+                    if let Some(cold) = cold {
+                        cold.kept = Vec::new();
+                    }
                     meta.clear(flag::EOF | flag::BROKEN | flag::HANGUP | flag::READABLE | flag::REGISTERED);
                     self.connects.push(id);
                     break false;
@@ -576,9 +581,18 @@ fn feed_websocket<H: Handler>(
 }
 
 /// Feeds an HTTP connection and hands out what comes of it.
-fn feed_http<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input: &mut Input<'_>) -> Fed {
+fn feed_http<H: Handler>(
+    handler: &mut H,
+    cx: &mut Context<'_, H::State>,
+    input: &mut Input<'_>,
+    half: usize,
+) -> Fed {
     let now = cx.core.now;
+    let most = if cx.out.is_blocked() { half } else { half.min(FLUSH) };
     loop {
+        if cx.is_paused() && !input.is_empty() {
+            return Fed::Paused;
+        }
         let Line::Http(line) = &mut cx.line else { return Fed::Dry };
         if matches!(line.mode, Mode::Held) && !line.http.owes_answer() && !line.http.is_finished() {
             line.mode = Mode::Plain;
@@ -647,7 +661,7 @@ fn feed_http<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input:
             cx.core.counters.failed(Transport::Http);
             answer(line, 500, &[], cx.out);
         }
-        if cx.out.len() >= FLUSH {
+        if cx.out.len() >= most {
             return Fed::Flush;
         }
     }
@@ -657,6 +671,9 @@ fn feed_http<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input:
 fn feed_client<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input: &mut Input<'_>) -> Fed {
     let now = cx.core.now;
     loop {
+        if cx.is_paused() && !input.is_empty() {
+            return Fed::Paused;
+        }
         let Line::Client(line) = &mut cx.line else { return Fed::Dry };
         match line.step(input, cx.out, now, &mut cx.core.random) {
             ClientStep::Dry => return Fed::Dry,
