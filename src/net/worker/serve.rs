@@ -435,6 +435,8 @@ fn act<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, cause: Cause
                 handler.publication(publication, cx);
             }
         }
+        // One that only lingers was told of its end before.
+        Cause::Drain(_) if matches!(cx.line, Line::Over) => {}
         Cause::Drain(code) => {
             handler.drained(cx);
             let random = cx.random();
