@@ -246,7 +246,7 @@ impl<S> Context<'_, S> {
     }
 
     /// Holds the request: it is answered later, from any callback of this connection. After `at_most` [`Handler::timer`](super::Handler::timer) comes, and
-    /// a 204 if that does not answer it.
+    /// a 204 if that does not answer it. The answer ends the timer, too.
     pub fn hold(&mut self, at_most: Duration) {
         if let Line::Http(line) = &mut self.line
             && line.http.owes_answer()

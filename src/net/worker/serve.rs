@@ -528,7 +528,10 @@ fn drain<S>(cx: &mut Context<'_, S>, code: CloseCode, random: u64) {
 
 /// Answers a request in the loop's own name. Where there is no room the connection ends instead.
 fn answer(line: &mut HttpLine, status: u16, headers: &[(&str, &str)], out: &mut Output) {
-    line.mode = Mode::Plain;
+    // That a hold is over is seen, and counted, where the line is fed.
+    if !matches!(line.mode, Mode::Held) {
+        line.mode = Mode::Plain;
+    }
     if line.http.respond(&Response::new(status).headers(headers), &[], out).is_err() {
         line.http.abort();
     }
@@ -600,6 +603,10 @@ fn feed_http<H: Handler>(
             line.mode = Mode::Plain;
             cx.meta.clear(flag::REPORTED);
             cx.core.counters.closed(Transport::LongPoll, cx.meta.age_ms(now));
+            // The hold's; it would be a riddle to the handler now.
+            if let Some(cold) = cx.cold {
+                cold.timer = None;
+            }
         }
         match line.http.next_event(input, cx.out, now) {
             Ok(Some(HttpEvent::Request(head))) => {
@@ -647,7 +654,10 @@ fn feed_http<H: Handler>(
                 {
                     cx.meta.clear(flag::REPORTED);
                     cx.core.counters.closed(transport, cx.meta.age_ms(now));
-                    handler.closed(&ended, cx);
+                    // A held request that was answered is not one whose client went away.
+                    if ended != Ended::Held(http::Closed::Finished) {
+                        handler.closed(&ended, cx);
+                    }
                 }
                 return Fed::Over;
             }
