@@ -60,7 +60,8 @@ pub trait Handler: Sized {
         let _ = cx;
     }
 
-    /// Messages of others were dropped because the queue was full ([`SlowPolicy::Drop`](super::SlowPolicy::Drop)); now there is room to tell the peer.
+    /// Messages of others were dropped, because the queue was full ([`SlowPolicy::Drop`](super::SlowPolicy::Drop)) or because this
+    /// handler had begun a message in fragments and not finished it; now there is room to tell the peer.
     fn lost(&mut self, messages: u64, cx: &mut Context<'_, Self::State>) {
         let _ = (messages, cx);
     }

@@ -464,6 +464,11 @@ fn account<S>(cx: &mut Context<'_, S>, outcome: Result<(), SendError>) {
                 SlowPolicy::Drop => cx.cold.get_or_insert_default().lost += 1,
             }
         }
+        // The handler is in the middle of a message of its own fragments, and may be for long.
+        Err(SendError::WebSocket(ws::SendError::MessageOpen)) => {
+            cx.core.counters.dropped.add(1);
+            cx.cold.get_or_insert_default().lost += 1;
+        }
         Err(_) => {}
     }
 }
