@@ -89,7 +89,6 @@ impl Core {
     fn append(&mut self, topic: &str, except: Option<PeerId>, content: Content) -> Result<Cursor, PublishError> {
         let cursor = self.log.append(self.clock.unix_ms(self.now), topic, except, content)?;
         self.published = true;
-        self.counters.publications.add(1);
         Ok(cursor)
     }
 }
