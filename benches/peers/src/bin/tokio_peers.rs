@@ -119,20 +119,21 @@ async fn fastwebsockets_upgrade(mut request: Request<Incoming>) -> Result<Respon
     Ok(response)
 }
 
-/// Flushes when no further message is at hand, so that what came together leaves together.
+/// Takes all messages that are at hand before it answers, so that what came together leaves together: with an answer in
+/// its queue, reading would flush that first.
 async fn tokio_websockets_echo(stream: TcpStream) {
     let Ok((_, mut socket)) = ServerBuilder::new().accept(stream).await else { return };
+    let mut messages = Vec::new();
     while let Some(Ok(message)) = socket.next().await {
-        let mut next = Some(message);
-        while let Some(message) = next {
+        messages.push(message);
+        while let Some(next) = socket.next().now_or_never() {
+            let Some(Ok(message)) = next else { return };
+            messages.push(message);
+        }
+        for message in messages.drain(..) {
             if (message.is_text() || message.is_binary()) && socket.feed(message).await.is_err() {
                 return;
             }
-            next = match socket.next().now_or_never() {
-                Some(Some(Ok(message))) => Some(message),
-                Some(_) => return,
-                None => None,
-            };
         }
         if socket.flush().await.is_err() {
             return;

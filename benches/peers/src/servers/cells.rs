@@ -104,6 +104,15 @@ impl Work {
         }
     }
 
+    /// At the same time, to one server.
+    pub fn connections(self) -> usize {
+        match self {
+            Work::Echo(shape) => shape.connections,
+            Work::FanOut(shape) => shape.subscribers,
+            Work::Handshakes => 0,
+        }
+    }
+
     pub fn table(self) -> &'static str {
         match self {
             Work::Echo(_) => "Echo",

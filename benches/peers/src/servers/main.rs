@@ -34,7 +34,13 @@ usage: servers [options] [CELL]...
   --verify          a tiny load on every server, checked and not timed; what CI runs
   --list            name the cells and their bars";
 
-pub struct Options {
+/// So many connections of this process fit under the usual hard limit of 20,000 files.
+const CONNECTED: usize = 19_000;
+
+/// Of a round. Each is still long enough to fill the server's caches anew before it counts.
+const SLICES: u32 = 10;
+
+struct Options {
     cells: Vec<String>,
     servers: Vec<String>,
     rounds: usize,
@@ -65,6 +71,15 @@ pub struct Load {
     pub sleeps: u64,
     /// Operations before those, to warm up.
     pub unmeasured: u64,
+}
+
+impl Load {
+    fn add(&mut self, other: Load) {
+        self.operations += other.operations;
+        self.cpu_ns += other.cpu_ns;
+        self.sleeps += other.sleeps;
+        self.unmeasured += other.unmeasured;
+    }
 }
 
 fn main() -> ExitCode {
@@ -152,22 +167,35 @@ fn run(options: Options) -> Result<ExitCode, String> {
     }
 }
 
-/// Round by round, each server in turn and in another order, each time as a new process: where the memory of one happens
-/// to lie is part of what the rounds average over.
+/// Round by round, each time as new processes: where the memory of one happens to lie is part of what the rounds average
+/// over.
 fn time(cell: &Cell, contestants: &[Contestant], cpus: &Cpus, options: &Options) -> Result<Outcome, String> {
-    let mut outcome = Outcome::new(cell, contestants.iter().filter(|one| one.takes(cell.work)).map(|one| one.name));
     let mut order: Vec<&Contestant> = contestants.iter().filter(|one| one.takes(cell.work)).collect();
+    let mut outcome = Outcome::new(cell, order.iter().map(|one| one.name));
     let mut random = wire::Random::new(1);
+    // A round is cut into slices and the servers take turns at those, so that what disturbs the machine for a while
+    // disturbs all of them. Where they cannot all be connected at the same time, a slice is a round.
+    let (groups, slices) = match cell.work.connections() * order.len() <= CONNECTED {
+        true => (1, SLICES),
+        false => (order.len(), 1),
+    };
     for _ in 0..options.rounds {
         random.shuffle(&mut order);
-        for contestant in &order {
-            let mut load = Load::default();
-            with_server(cell.work, contestant, cpus, &mut |server, timed| {
-                load = timed(server, options.turn)?;
-                Ok(())
-            })
-            .map_err(|error| format!("{} in {}: {error}", contestant.name, cell.name))?;
-            outcome.add(contestant.name, Turn::new(load, cell.work));
+        for group in order.chunks(order.len() / groups) {
+            let open = |one: &&Contestant| Session::open(cell, one, cpus);
+            let mut sessions = group.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+            let mut loads = vec![Load::default(); sessions.len()];
+            let mut turns: Vec<usize> = (0..sessions.len()).collect();
+            for _ in 0..slices {
+                random.shuffle(&mut turns);
+                for &at in &turns {
+                    loads[at].add(sessions[at].run(options.turn / slices)?);
+                }
+            }
+            for (session, load) in sessions.into_iter().zip(loads) {
+                outcome.add(session.contestant, Turn::new(load, cell.work));
+                session.finish()?;
+            }
         }
     }
     Ok(outcome)
@@ -179,16 +207,16 @@ fn verify(cells: &[Cell], contestants: &[Contestant], cpus: &Cpus) -> Result<(),
     for cell in cells {
         for contestant in contestants.iter().filter(|one| one.takes(cell.work)) {
             checked += 1;
-            let outcome = with_server(cell.work, contestant, cpus, &mut |server, timed| {
-                let load = timed(server, Duration::from_millis(20))?;
-                if load.operations == 0 || load.cpu_ns == 0 {
-                    Err(format!("nothing done: {}", load.operations))
-                } else {
-                    Ok(())
-                }
+            let load = Session::open(cell, contestant, cpus).and_then(|mut session| {
+                let load = session.run(Duration::from_millis(20))?;
+                session.finish().map(|()| load)
             });
-            if let Err(error) = outcome {
-                faults.push(format!("{} in {}: {error}", contestant.name, cell.name));
+            match load {
+                Ok(Load { operations: 0, .. } | Load { cpu_ns: 0, .. }) => {
+                    faults.push(format!("{} in {}: nothing was measured", contestant.name, cell.name));
+                }
+                Ok(_) => {}
+                Err(fault) => faults.push(fault),
             }
         }
     }
@@ -202,45 +230,75 @@ fn verify(cells: &[Cell], contestants: &[Contestant], cpus: &Cpus) -> Result<(),
 fn strace(cells: &[Cell], contestants: &[Contestant], cpus: &Cpus, turn: Duration) -> Result<(), String> {
     for cell in cells {
         for contestant in contestants.iter().filter(|one| one.takes(cell.work)) {
-            with_server(cell.work, contestant, cpus, &mut |server, timed| {
-                let tracer = strace::Tracer::attach(server)?;
-                let load = timed(server, turn)?;
-                println!("{}", tracer.finish(load.unmeasured + load.operations)?.markdown(contestant.name, &cell.name));
-                Ok(())
-            })
-            .map_err(|error| format!("{} in {}: {error}", contestant.name, cell.name))?;
+            let mut session = Session::open(cell, contestant, cpus)?;
+            let tracer = strace::Tracer::attach(&session.server)?;
+            let load = session.run(turn)?;
+            println!("{}", tracer.finish(load.unmeasured + load.operations)?.markdown(contestant.name, &cell.name));
         }
     }
     Ok(())
 }
 
-/// Applies the load for about so long. What came back is counted to the byte.
-type Timed<'t> = dyn FnMut(&Server, Duration) -> Result<Load, String> + 't;
+/// A server and the load that is connected to it.
+struct Session<'c> {
+    cell: &'c Cell,
+    contestant: &'static str,
+    /// Dropped before the load's sockets are: it is spared their ends.
+    server: Server,
+    load: Connected,
+}
 
-/// Starts the server, connects and checks what it answers, byte by byte, then hands it over.
-fn with_server(
-    work: Work,
-    contestant: &Contestant,
-    cpus: &Cpus,
-    then: &mut dyn FnMut(&Server, &mut Timed) -> Result<(), String>,
-) -> Result<(), String> {
-    let server = Server::start(contestant.command(work), cpus)?;
-    let dialect = contestant.dialect;
-    match work {
-        Work::Echo(shape) => {
-            let mut load = echo::Lines::connect(&server, shape, dialect)?;
-            load.verify()?;
-            then(&server, &mut |server, turn| load.run(server, turn))
-        }
-        Work::FanOut(shape) => {
-            let mut load = fanout::Subscribers::connect(&server, shape)?;
-            load.verify()?;
-            then(&server, &mut |server, turn| load.run(server, turn))?;
-            load.verify()
-        }
-        Work::Handshakes => {
-            let mut load = handshakes::Clients::new(&server)?;
-            then(&server, &mut |server, turn| load.run(server, turn))
-        }
+enum Connected {
+    Echo(echo::Lines),
+    FanOut(fanout::Subscribers),
+    Handshakes(handshakes::Clients),
+}
+
+impl<'c> Session<'c> {
+    /// Starts the server, connects, and compares what it answers, byte by byte.
+    fn open(cell: &'c Cell, contestant: &Contestant, cpus: &Cpus) -> Result<Self, String> {
+        let open = || -> Result<(Server, Connected), String> {
+            let server = Server::start(contestant.command(cell.work), cpus)?;
+            let load = match cell.work {
+                Work::Echo(shape) => {
+                    let mut lines = echo::Lines::connect(&server, shape, contestant.dialect)?;
+                    lines.verify()?;
+                    Connected::Echo(lines)
+                }
+                Work::FanOut(shape) => {
+                    let mut subscribers = fanout::Subscribers::connect(&server, shape)?;
+                    subscribers.verify()?;
+                    Connected::FanOut(subscribers)
+                }
+                Work::Handshakes => Connected::Handshakes(handshakes::Clients::new(&server)?),
+            };
+            Ok((server, load))
+        };
+        let (server, load) = open().map_err(|error| fault(cell, contestant.name, &error))?;
+        Ok(Session { cell, contestant: contestant.name, server, load })
     }
+
+    /// Applies the load for about so long. What comes back is counted to the byte.
+    fn run(&mut self, turn: Duration) -> Result<Load, String> {
+        let load = match &mut self.load {
+            Connected::Echo(lines) => lines.run(&self.server, turn),
+            Connected::FanOut(subscribers) => subscribers.run(&self.server, turn),
+            Connected::Handshakes(clients) => clients.run(&self.server, turn),
+        };
+        load.map_err(|error| fault(self.cell, self.contestant, &error))
+    }
+
+    /// Compares every byte once more.
+    fn finish(mut self) -> Result<(), String> {
+        let verified = match &mut self.load {
+            Connected::Echo(lines) => lines.verify(),
+            Connected::FanOut(subscribers) => subscribers.verify(),
+            Connected::Handshakes(_) => Ok(()),
+        };
+        verified.map_err(|error| fault(self.cell, self.contestant, &error))
+    }
+}
+
+fn fault(cell: &Cell, server: &str, error: &str) -> String {
+    format!("{server} in {}: {error}", cell.name)
 }
