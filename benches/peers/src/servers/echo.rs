@@ -40,6 +40,7 @@ impl Lines {
         let request = wire::upgrade_request(server.port);
         for line in 0..shape.connections {
             let socket = socket::connect(line, server.port).map_err(|error| format!("connect: {error}"))?;
+            socket.set_nodelay(true).map_err(|error| format!("TCP_NODELAY: {error}"))?;
             socket::send(&socket, &request)?;
             lines.poll.add(&socket, line).map_err(|error| format!("epoll: {error}"))?;
             lines.sockets.push(socket);

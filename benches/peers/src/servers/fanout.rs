@@ -103,6 +103,7 @@ impl Subscribers {
         };
         for nth in first..self.shape.subscribers.min(first + OPENING) {
             let socket = socket::connect(nth, port).map_err(|error| format!("connect: {error}"))?;
+            socket.set_nodelay(true).map_err(|error| format!("TCP_NODELAY: {error}"))?;
             socket::send(&socket, &request)?;
             self.poll.add(&socket, nth).map_err(|error| format!("epoll: {error}"))?;
             self.sockets.push(socket);

@@ -26,13 +26,13 @@ pub fn connect(nth: usize, port: u16) -> io::Result<TcpStream> {
     let flags = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: no pointers; the descriptor, if it is one, is new and owned by nobody else.
     let socket = unsafe { OwnedFd::from_raw_fd(checked(libc::socket(libc::AF_INET, flags, 0))?) };
-    let source = [127, 0, 0, 1 + (nth / PER_ADDRESS % 250) as u8];
-    // The port is then chosen by connect, which can use it for another destination at the same time.
-    set(&socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT)?;
-    set(&socket, libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
-    let (source, length) = address(source, 0);
-    // SAFETY: `source` is an address of this length.
-    checked(unsafe { libc::bind(socket.as_raw_fd(), ptr::from_ref(&source).cast(), length) })?;
+    if nth >= PER_ADDRESS {
+        // The port is then chosen by connect, which can use it for another destination at the same time.
+        set(&socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT)?;
+        let (source, length) = address([127, 0, 0, 1 + (nth / PER_ADDRESS % 250) as u8], 0);
+        // SAFETY: `source` is an address of this length.
+        checked(unsafe { libc::bind(socket.as_raw_fd(), ptr::from_ref(&source).cast(), length) })?;
+    }
     let (server, length) = address([127, 0, 0, 1], port);
     // SAFETY: `server` is an address of this length.
     let connected = checked(unsafe { libc::connect(socket.as_raw_fd(), ptr::from_ref(&server).cast(), length) });
@@ -77,10 +77,20 @@ fn writable(socket: &TcpStream) -> Result<(), String> {
     wait_for(socket, libc::POLLOUT).then_some(()).ok_or_else(|| "the server does not read".to_owned())
 }
 
+/// Spins at first, as [`Poll::wait`] does.
 fn wait_for(socket: &TcpStream, events: libc::c_short) -> bool {
     let mut poll = libc::pollfd { fd: socket.as_raw_fd(), events, revents: 0 };
     // SAFETY: one valid entry.
-    unsafe { libc::poll(&mut poll, 1, SILENCE.as_millis() as c_int) == 1 }
+    let mut is_ready = |timeout| unsafe { libc::poll(&mut poll, 1, timeout) == 1 };
+    let since = Instant::now();
+    loop {
+        if is_ready(0) {
+            return true;
+        }
+        if since.elapsed() > SPIN {
+            return is_ready(SILENCE.as_millis() as c_int);
+        }
+    }
 }
 
 /// Which of the registered sockets have something to read.

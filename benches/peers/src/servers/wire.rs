@@ -23,7 +23,8 @@ pub fn upgrade_request(port: u16) -> Vec<u8> {
         "GET /echo HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nPragma: no-cache\r\nCache-Control: no-cache\r\n\
          User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/138.0.0.0 Safari/537.36\r\n\
          Upgrade: websocket\r\nOrigin: http://127.0.0.1:{port}\r\nSec-WebSocket-Version: 13\r\n\
-         Accept-Encoding: gzip, deflate, br, zstd\r\nAccept-Language: en-GB,en;q=0.9\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
+         Accept-Encoding: gzip, deflate, br, zstd\r\nAccept-Language: en-GB,en;q=0.9\r\n\
+         Cookie: session=5f2b8c1e9a7d4036\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
     )
     .into_bytes()
 }
@@ -168,6 +169,6 @@ mod tests {
     #[test]
     fn requests_are_of_a_browsers_size() {
         let length = upgrade_request(20_000).len();
-        assert!((430..520).contains(&length), "{length}");
+        assert!((440..470).contains(&length), "{length}");
     }
 }
