@@ -33,7 +33,7 @@ impl Contestant {
 
 /// Builds this crate's servers and tautline's example, in the profile that this program was built in. tautline is left out only where the example
 /// does not exist; an example that does not build is an error.
-pub fn build(tautline: Option<&str>) -> Result<Vec<Contestant>, String> {
+pub fn build(tautline: Option<&str>, uwebsockets: Option<&str>) -> Result<Vec<Contestant>, String> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let bare = executable(here, &["--bin", "bare"])?;
     let on_tokio = executable(here, &["--bin", "tokio_peers"])?;
@@ -62,6 +62,18 @@ pub fn build(tautline: Option<&str>) -> Result<Vec<Contestant>, String> {
             arguments: |work| match work {
                 Work::FanOut(_) => words("--workers 1 --mode broadcast"),
                 _ => words("--workers 1 --mode echo"),
+            },
+        });
+    }
+    if let Some(source) = uwebsockets {
+        contestants.push(Contestant {
+            name: "uWebSockets",
+            dialect: Dialect::WebSocket,
+            program: compile_uwebsockets(Path::new(source), &bare.with_file_name("uwebsockets"))?,
+            arguments: |work| match work {
+                Work::FanOut(FanOut { transport: Transport::EventStream, .. }) => None,
+                Work::FanOut(_) => words("--mode broadcast"),
+                _ => words("--mode echo"),
             },
         });
     }
@@ -135,4 +147,21 @@ fn executable(manifest_dir: &Path, target: &[&str]) -> Result<PathBuf, String> {
     // Other artifacts say `"executable":null`.
     let path = messages.split("\"executable\":\"").nth(1).and_then(|rest| rest.split('"').next());
     path.map(PathBuf::from).ok_or_else(|| format!("cargo names no executable for {}", target.join(" ")))
+}
+
+/// Compiles the server beside this file against uWebSockets' own source, without TLS and compression.
+fn compile_uwebsockets(source: &Path, into: &Path) -> Result<PathBuf, String> {
+    let script = r#"
+        set -e
+        mkdir -p "$2" && cd "$2"
+        cc -O3 -flto -DLIBUS_NO_SSL -I "$1/uSockets/src" -c "$1"/uSockets/src/*.c "$1"/uSockets/src/eventing/*.c
+        c++ -std=c++20 -O3 -flto=auto -DLIBUS_NO_SSL -DUWS_NO_ZLIB -I "$1/src" -I "$1/uSockets/src" "$3" ./*.o -o uwebsockets
+    "#;
+    let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/servers/uwebsockets.cpp");
+    let source = source.canonicalize().map_err(|error| format!("{}: {error}", source.display()))?;
+    let status = Command::new("sh").args(["-c", script, "sh"]).args([&source, into, &server]).status();
+    match status {
+        Ok(status) if status.success() => Ok(into.join("uwebsockets")),
+        _ => Err(format!("uWebSockets in {} does not build", source.display())),
+    }
 }

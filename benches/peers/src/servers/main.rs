@@ -28,6 +28,7 @@ usage: servers [options] [CELL]...
   --ms N            how long each server is timed per round, in milliseconds (200)
   --cpus S,G        the CPUs for the servers and for the load (the first two that are allowed)
   --tautline PATH   this program instead of building tautline's example `echo`
+  --uwebsockets DIR uWebSockets too, from this source (README.md says where to get it); needs a C++20 compiler
   --json            JSON lines instead of tables
   --strict          exit with 1 where tautline is over a bar
   --strace          count each server's system calls instead of its time
@@ -47,6 +48,7 @@ struct Options {
     turn: Duration,
     cpus: Option<(usize, usize)>,
     tautline: Option<String>,
+    uwebsockets: Option<String>,
     json: bool,
     strict: bool,
     mode: Mode,
@@ -100,6 +102,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Strin
         turn: Duration::from_millis(200),
         cpus: None,
         tautline: None,
+        uwebsockets: None,
         json: false,
         strict: false,
         mode: Mode::Time,
@@ -117,6 +120,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Strin
                 options.cpus = Some((number(server)?, number(load)?));
             }
             "--tautline" => options.tautline = Some(value()?),
+            "--uwebsockets" => options.uwebsockets = Some(value()?),
             "--json" => options.json = true,
             "--strict" => options.strict = true,
             "--strace" => options.mode = Mode::Strace,
@@ -144,7 +148,7 @@ fn run(options: Options) -> Result<ExitCode, String> {
         }
         _ => {}
     }
-    let mut contestants = contestants::build(options.tautline.as_deref())?;
+    let mut contestants = contestants::build(options.tautline.as_deref(), options.uwebsockets.as_deref())?;
     contestants.retain(|contestant| {
         options.servers.is_empty()
             || contestant.name == contestants::FLOOR
