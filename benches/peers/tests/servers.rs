@@ -9,8 +9,15 @@ fn every_server_does_its_work() {
     let output = Command::new(env!("CARGO_BIN_EXE_servers")).arg("--verify").output().unwrap();
     let (told, faults) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{told}{faults}");
-    let mut servers =
-        vec!["bare: 6", "fastwebsockets: 4", "tokio-websockets: 5", "axum: 1", "bare-eager: 1", "bare-deferred: 1"];
+    let mut servers = vec![
+        "bare: 6",
+        "fastwebsockets: 4",
+        "tokio-websockets: 5",
+        "axum: 1",
+        "bare-level: 3",
+        "bare-eager: 1",
+        "bare-deferred: 1",
+    ];
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
     if root.join("echo.rs").exists() || root.join("echo").exists() {
         servers.push("tautline: 6");

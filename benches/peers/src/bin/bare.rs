@@ -13,11 +13,12 @@ use std::{io, ptr};
 use libc::{c_int, epoll_event};
 
 const USAGE: &str = "\
-usage: bare --port P --mode MODE [--deliver HEX] [--eager] [--defer-accept]
+usage: bare --port P --mode MODE [--deliver HEX] [--level] [--eager] [--defer-accept]
   --mode echo       send back what came
   --mode fanout     send the bytes of --deliver to every connection that began with a GET, whenever another request or
                     a frame comes
   --mode handshake  as echo, but for the request that opens a connection; a name for what is measured
+  --level           level-triggered instead of edge-triggered
   --eager           recv right after accept instead of waiting for epoll to say so
   --defer-accept    the kernel holds a connection back until its first bytes are there (TCP_DEFER_ACCEPT)";
 
@@ -31,7 +32,8 @@ const PUBLISHED: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 const BUFFER: usize = 64 * 1024;
 /// As many as mio's users ask for.
 const EVENTS: usize = 1024;
-const READABLE: u32 = (libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLET) as u32;
+const READABLE: u32 = (libc::EPOLLIN | libc::EPOLLRDHUP) as u32;
+const EDGE: u32 = libc::EPOLLET as u32;
 const WRITABLE: u32 = libc::EPOLLOUT as u32;
 const ENDED: u32 = (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) as u32;
 const NOWHERE: u32 = u32::MAX;
@@ -40,6 +42,8 @@ struct Options {
     port: u16,
     fan_out: bool,
     deliver: Vec<u8>,
+    /// What sockets are registered for.
+    readable: u32,
     eager: bool,
     defer_accept: bool,
 }
@@ -57,13 +61,21 @@ fn main() -> ExitCode {
 fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
     let mut port = None;
     let mut mode = None;
-    let mut options = Options { port: 0, fan_out: false, deliver: Vec::new(), eager: false, defer_accept: false };
+    let mut options = Options {
+        port: 0,
+        fan_out: false,
+        deliver: Vec::new(),
+        readable: READABLE | EDGE,
+        eager: false,
+        defer_accept: false,
+    };
     while let Some(option) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{option} needs a value"));
         match option.as_str() {
             "--port" => port = Some(value()?.parse().map_err(|_| "not a port")?),
             "--mode" => mode = Some(value()?),
             "--deliver" => options.deliver = hex(&value()?).ok_or("not in hexadecimal")?,
+            "--level" => options.readable = READABLE,
             "--eager" => options.eager = true,
             "--defer-accept" => options.defer_accept = true,
             _ => return Err(format!("unknown option {option}\n{USAGE}")),
@@ -96,7 +108,7 @@ fn serve(options: Options) -> io::Result<()> {
         places: Vec::new(),
         blocked: HashMap::new(),
     };
-    server.register(libc::EPOLL_CTL_ADD, server.listener, READABLE)?;
+    server.register(libc::EPOLL_CTL_ADD, server.listener, server.options.readable)?;
     let mut events = [epoll_event { events: 0, u64: 0 }; EVENTS];
     loop {
         // SAFETY: `events` has room for `EVENTS`.
@@ -156,7 +168,7 @@ impl Server {
                             continue;
                         }
                     }
-                    self.register(libc::EPOLL_CTL_ADD, socket, READABLE)?;
+                    self.register(libc::EPOLL_CTL_ADD, socket, self.options.readable)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -175,7 +187,7 @@ impl Server {
             if self.blocked.contains_key(&socket) {
                 return Ok(());
             }
-            self.register(libc::EPOLL_CTL_MOD, socket, READABLE)?;
+            self.register(libc::EPOLL_CTL_MOD, socket, self.options.readable)?;
         }
         self.read(socket, events & ENDED != 0).map(drop)
     }
@@ -255,7 +267,7 @@ impl Server {
     fn block(&mut self, socket: c_int, rest: &[u8]) {
         self.blocked.entry(socket).or_default().extend_from_slice(rest);
         // It fails where the socket is not registered yet, right after accept: then there are no more than a few hundred bytes.
-        let _ = self.register(libc::EPOLL_CTL_MOD, socket, READABLE | WRITABLE);
+        let _ = self.register(libc::EPOLL_CTL_MOD, socket, WRITABLE);
     }
 
     fn subscribe(&mut self, socket: c_int) {

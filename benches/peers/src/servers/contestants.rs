@@ -94,6 +94,10 @@ pub fn build(tautline: Option<&str>, uwebsockets: Option<&str>) -> Result<Vec<Co
     let other = |name, arguments| Contestant { name, dialect: Dialect::Bare, program: bare.clone(), arguments };
     // The same program once more: how far from 1 its ratios are is what the machine's noise leaves of any other's.
     contestants.push(other("bare-again", |work| Some(bare_arguments(work, &[]))));
+    contestants.push(other("bare-level", |work| match work {
+        Work::Echo(_) => Some(bare_arguments(work, &["--level"])),
+        _ => None,
+    }));
     contestants.push(other("bare-eager", |work| match work {
         Work::Handshakes => Some(bare_arguments(work, &["--eager"])),
         _ => None,

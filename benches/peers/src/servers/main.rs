@@ -22,7 +22,7 @@ use report::{Outcome, Report, Turn};
 
 const USAGE: &str = "\
 usage: servers [options] [CELL]...
-  CELL              cells whose name contains one of these; all without
+  CELL              the cell of this name, or those whose name contains this; all without
   --servers A,B     servers whose name is one of these; `bare` runs in any case
   --rounds N        rounds to time (15)
   --ms N            how long each server is timed per round, in milliseconds (200)
@@ -136,7 +136,12 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Strin
 
 fn run(options: Options) -> Result<ExitCode, String> {
     let mut cells = if options.mode == Mode::Verify { cells::tiny() } else { cells::all() };
-    cells.retain(|cell| options.cells.is_empty() || options.cells.iter().any(|part| cell.name.contains(part)));
+    if !options.cells.is_empty() {
+        let names: Vec<String> = cells.iter().map(|cell| cell.name.clone()).collect();
+        let is_meant =
+            |name: &str, part: &String| if names.contains(part) { name == part } else { name.contains(part) };
+        cells.retain(|cell| options.cells.iter().any(|part| is_meant(&cell.name, part)));
+    }
     match options.mode {
         Mode::Help => {
             println!("{USAGE}");
