@@ -327,6 +327,7 @@ fn stopping_and_draining_tell_of_every_outgoing_connection_too() {
         let closed: Vec<_> = log.all().into_iter().filter(|entry| entry.starts_with("closed")).collect();
         assert_eq!(closed.len(), 3, "{closed:?}");
         assert_eq!(log.count("closed Source"), 1, "{closed:?}");
+        assert_eq!(log.count("closed Connect(Stopped)"), usize::from(!drain), "{closed:?}");
     }
 }
 

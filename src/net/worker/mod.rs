@@ -501,7 +501,7 @@ impl<H: Handler> Worker<H> {
         for index in self.peers.iter_indices().collect::<Vec<_>>() {
             if let Some(peer) = self.peers.get_mut(index) {
                 peer.meta.set(flag::BROKEN | flag::EOF);
-                self.serve(index, Cause::End);
+                self.serve(index, Cause::Stop);
             }
             if self.peers.get(index).is_some() {
                 self.remove(index);
@@ -514,6 +514,7 @@ impl<H: Handler> Worker<H> {
 impl<H: Handler> Drop for Worker<H> {
     fn drop(&mut self) {
         self.shared.log.remove_reader(self.reader);
+        self.shared.mailbox(self.core.worker).close();
     }
 }
 

@@ -9,7 +9,7 @@ use crate::net::config::SlowPolicy;
 use crate::net::context::{Context, Line, SendError};
 use crate::net::core::Command;
 use crate::net::counters::Transport;
-use crate::net::handler::{Ended, Handler, Message};
+use crate::net::handler::{ConnectError, Ended, Handler, Message};
 use crate::net::peer::{HttpLine, Mode, Peer, PeerId, Wire, flag};
 use crate::net::publish::Published;
 use crate::output::Output;
@@ -37,6 +37,8 @@ pub(super) enum Cause<'a> {
     Kept(Vec<u8>),
     /// The peer ended its side, or the socket failed.
     End,
+    /// The worker ends, and with it the connection.
+    Stop,
     /// A deadline has come.
     Timer,
     /// The socket takes bytes again, or may.
@@ -397,9 +399,11 @@ fn act<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, cause: Cause
                 let _ = ws.filled(ahead, cx.out, now);
             }
         }
-        Cause::End => match &mut cx.line {
+        Cause::End | Cause::Stop => match &mut cx.line {
             Line::WebSocket(ws) => ws.handle_eof(now),
             Line::Http(line) => line.http.handle_eof(now),
+            // An event source would come back.
+            Line::Client(line) if matches!(cause, Cause::Stop) => line.give_up(ConnectError::Stopped),
             Line::Client(line) => line.handle_eof(now),
             Line::Over => {}
         },
