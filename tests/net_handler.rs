@@ -355,6 +355,25 @@ fn calls_from_other_threads_run_once_each_in_the_order_of_one_thread() {
 }
 
 #[test]
+fn what_is_posted_to_a_server_that_is_gone_is_dropped_and_not_kept() {
+    let mut server = start(&config(), 2, On::default());
+    let on = server.handle.clone();
+    drop(server.server.take());
+    let held = std::sync::Arc::new(());
+    for worker in [0, 1, 0, 1] {
+        let held = held.clone();
+        on.call(worker, move |_, _| drop(held));
+    }
+    assert_eq!(std::sync::Arc::strong_count(&held), 1);
+    on.drain(DrainConfig::default());
+    on.stop();
+    // More than any log holds: it is either refused or forgotten.
+    for _ in 0..200_000 {
+        let _ = on.publish("t", &Event::new("for nobody"));
+    }
+}
+
+#[test]
 fn posts_of_one_thread_take_effect_in_their_order() {
     let on = On { opened: |script, cx| script.remember("peer", cx), ..On::default() };
     let server = start(&config(), 1, on);

@@ -18,7 +18,7 @@ use mio::Waker;
 use std::boxed::Box;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::vec::Vec;
 
 /// A call on a worker's thread.
@@ -32,7 +32,8 @@ pub(super) enum Post<H: Handler> {
 
 /// What other threads left for a worker.
 pub(super) struct Mailbox<H: Handler> {
-    posts: Mutex<Vec<Post<H>>>,
+    /// `None`: the worker is gone, and nobody will look.
+    posts: Mutex<Option<Vec<Post<H>>>>,
     /// There is something to look for, and the worker was woken for it.
     signalled: AtomicBool,
     waker: OnceLock<Waker>,
@@ -40,7 +41,7 @@ pub(super) struct Mailbox<H: Handler> {
 
 impl<H: Handler> Mailbox<H> {
     fn new() -> Self {
-        Self { posts: Mutex::new(Vec::new()), signalled: AtomicBool::new(false), waker: OnceLock::new() }
+        Self { posts: Mutex::new(Some(Vec::new())), signalled: AtomicBool::new(false), waker: OnceLock::new() }
     }
 
     pub(super) fn open(&self, waker: Waker) {
@@ -55,12 +56,27 @@ impl<H: Handler> Mailbox<H> {
         if !self.signalled.swap(false, Ordering::AcqRel) {
             return Vec::new();
         }
-        std::mem::take(&mut *self.posts.lock().unwrap_or_else(PoisonError::into_inner))
+        self.lock().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The worker ends: what was posted and what will be is dropped.
+    pub(super) fn close(&self) {
+        // Dropped outside of the lock: calls hold whatever their makers gave them.
+        let posts = self.lock().take();
+        drop(posts);
     }
 
     fn post(&self, post: Post<H>) {
-        self.posts.lock().unwrap_or_else(PoisonError::into_inner).push(post);
+        if let Some(posts) = &mut *self.lock() {
+            posts.push(post);
+        } else {
+            return;
+        }
         self.wake();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Post<H>>>> {
+        self.posts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// At most one wake-up until the worker has looked.
