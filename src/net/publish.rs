@@ -155,8 +155,11 @@ impl Log {
         state.sequencer.cursor(state.sequencer.head())
     }
 
-    pub(crate) fn add_reader(&self) -> Reader {
-        self.lock().sequence.add_reader()
+    /// A reader of everything from now on, and how many publications came before.
+    pub(crate) fn add_reader(&self) -> (Reader, u64) {
+        let mut state = self.lock();
+        // Under the lock: between the two nothing is published.
+        (state.sequence.add_reader(), self.appended())
     }
 
     pub(crate) fn remove_reader(&self, reader: Reader) {

@@ -32,7 +32,7 @@ pub(super) enum Post<H: Handler> {
 
 /// What other threads left for a worker.
 pub(super) struct Mailbox<H: Handler> {
-    /// `None`: the worker is gone, and nobody will look.
+    /// `None`: the worker is gone.
     posts: Mutex<Option<Vec<Post<H>>>>,
     /// There is something to look for, and the worker was woken for it.
     signalled: AtomicBool,
@@ -53,30 +53,28 @@ impl<H: Handler> Mailbox<H> {
     }
 
     pub(super) fn take(&self) -> Vec<Post<H>> {
-        if !self.signalled.swap(false, Ordering::AcqRel) {
+        if !self.signalled.load(Ordering::Relaxed) || !self.signalled.swap(false, Ordering::AcqRel) {
             return Vec::new();
         }
         self.lock().as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// The worker ends: what was posted and what will be is dropped.
+    /// The worker is gone: nothing is kept for it any more.
     pub(super) fn close(&self) {
-        // Dropped outside of the lock: calls hold whatever their makers gave them.
-        let posts = self.lock().take();
-        drop(posts);
+        let left = self.lock().take();
+        // Outside the lock: what a call holds may do anything when it is dropped.
+        drop(left);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Post<H>>>> {
+        self.posts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn post(&self, post: Post<H>) {
         if let Some(posts) = &mut *self.lock() {
             posts.push(post);
-        } else {
-            return;
         }
         self.wake();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Vec<Post<H>>>> {
-        self.posts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// At most one wake-up until the worker has looked.

@@ -175,7 +175,7 @@ impl<H: Handler> Worker<H> {
         shared.mailbox(number).open(waker);
         let settings = shared.settings.clone();
         let now = shared.time.now();
-        let reader = shared.log.add_reader();
+        let (reader, seen) = shared.log.add_reader();
         let core = Core {
             worker: number,
             now,
@@ -204,7 +204,7 @@ impl<H: Handler> Worker<H> {
             acceptors: Vec::new(),
             accept_rate: settings.peers.accept_rate.map(AcceptBucket::new),
             reader,
-            seen: shared.log.appended(),
+            seen,
             alarm: None,
             drain: None,
             life: Life::New,
@@ -352,8 +352,9 @@ impl<H: Handler> Worker<H> {
     fn serve_listed(&mut self, id: PeerId) {
         if let Some(peer) = self.peers.get_if(id.index, id.generation) {
             peer.meta.clear(flag::LISTED);
+            let broken = peer.meta.has(flag::BROKEN);
             self.tick();
-            self.readable(id.index);
+            if broken { self.end(id.index) } else { self.readable(id.index) }
         }
     }
 
@@ -362,10 +363,7 @@ impl<H: Handler> Worker<H> {
         let mut due = std::mem::take(&mut self.due);
         self.wheel.expire(&mut self.peers, now, self.core.settings.turn.timers, &mut due);
         for index in due.drain(..) {
-            match self.peers.get(index).map(|peer| &peer.wire) {
-                Some(&Wire::Lingering(until)) if until <= now => self.remove(index),
-                _ => self.serve(index, Cause::Timer),
-            }
+            self.time_out(index);
         }
         self.due = due;
         if self.alarm.is_some_and(|at| at <= now) {

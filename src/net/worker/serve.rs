@@ -122,10 +122,7 @@ impl<H: Handler> Worker<H> {
                 end => {
                     peer.meta.set(if end.is_ok() { flag::EOF } else { flag::EOF | flag::BROKEN });
                     peer.meta.clear(flag::READABLE);
-                    match peer.wire {
-                        Wire::Lingering(_) => self.finish(index),
-                        _ => self.serve(index, Cause::End),
-                    }
+                    self.end(index);
                     return;
                 }
             };
@@ -147,6 +144,24 @@ impl<H: Handler> Worker<H> {
                 self.list(index);
                 return;
             }
+        }
+    }
+
+    /// The peer ended its side, or the socket failed.
+    pub(super) fn end(&mut self, index: u32) {
+        match self.peers.get(index).map(|peer| &peer.wire) {
+            Some(Wire::Lingering(_)) => self.finish(index),
+            _ => self.serve(index, Cause::End),
+        }
+    }
+
+    /// A deadline has come, or may have.
+    pub(super) fn time_out(&mut self, index: u32) {
+        let now = self.core.now;
+        match self.peers.get(index).map(|peer| &peer.wire) {
+            Some(Wire::Lingering(until)) if *until <= now => self.remove(index),
+            Some(Wire::Lingering(_)) => self.set_timer(index),
+            _ => self.serve(index, Cause::Timer),
         }
     }
 
@@ -271,13 +286,13 @@ impl<H: Handler> Worker<H> {
             cold.get_or_insert_default().kept = rest;
         }
         drop(input);
+        if wrote > 0
+            && writable
+            && let Wire::WebSocket(ws) = wire
+        {
+            ws.handle_drained(core.now);
+        }
         if let Some(own) = own.filter(|own| !own.is_empty()) {
-            if wrote > 0
-                && writable
-                && let Wire::WebSocket(ws) = wire
-            {
-                ws.handle_drained(core.now);
-            }
             core.counters.queued.add(own.len() as u64);
             cold.get_or_insert_default().outbox = Some(own);
         }
@@ -322,6 +337,10 @@ impl<H: Handler> Worker<H> {
             {
                 cold.stall = Some(now + after);
             }
+        }
+        if over && peer.meta.has(flag::BROKEN) {
+            self.remove(index);
+            return;
         }
         peer.cool();
         let resumed = !peer.is_paused()
