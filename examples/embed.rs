@@ -18,7 +18,9 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tautline::http::{RequestHead, Response};
-use tautline::net::{Accept, Config, Context, DrainConfig, Handle, Handler, ListenAddress, ListenConfig, Message, Worker};
+use tautline::net::{
+    Accept, Config, Context, DrainConfig, Handle, Handler, ListenAddress, ListenConfig, Message, Worker,
+};
 use tautline::sse::Event;
 use tautline::ws::CloseCode;
 
@@ -136,7 +138,7 @@ impl Embedded {
     }
 
     /// The poll is edge-triggered: read until there is nothing more, as each source on it must.
-    fn read_datagrams(&mut self) -> io::Result<()> {
+    fn read_datagrams(&self) -> io::Result<()> {
         let handle = self.worker.handle();
         let mut buffer = [0; LONGEST];
         loop {

@@ -294,7 +294,11 @@ fn writable_comes_when_everything_was_written_and_queued_tells_how_much_waits() 
 }
 
 /// One that reads nothing and some that do; what the stuck one gets in the end.
-fn one_stuck_among_readers(slow: SlowPolicy, payload: usize, messages: usize) -> (net_support::Running, Client, Vec<Client>) {
+fn one_stuck_among_readers(
+    slow: SlowPolicy,
+    payload: usize,
+    messages: usize,
+) -> (net_support::Running, Client, Vec<Client>) {
     let queue = QueueConfig { slow, ..QueueConfig::default() };
     let config = Config { queue, ..config() };
     // Small buffers in the kernel, so that the queue is what fills.

@@ -20,7 +20,8 @@ use tautline::heartbeat::HeartbeatConfig;
 use tautline::http::{RequestHead, Response};
 use tautline::net::{
     Accept, Audience, Config, Context, Ended, Handle, Handler, Linger, ListenAddress, ListenConfig, Message,
-    PerAddressLimit, Published, QueueConfig, Server, SlowPolicy, SocketBuffers, StreamOpened, Transport, Upgraded, Worker,
+    PerAddressLimit, Published, QueueConfig, Server, SlowPolicy, SocketBuffers, StreamOpened, Transport, Upgraded,
+    Worker,
 };
 use tautline::sse::Event;
 

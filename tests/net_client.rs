@@ -342,9 +342,8 @@ fn fast() -> EventSourceConfig {
 
 fn source(server: &Running, address: SocketAddr, config: EventSourceConfig) -> PeerId {
     let url = Url::parse(&format!("http://{address}/events")).unwrap();
-    server.ask(0, move |_, control| {
-        control.connect_stream(&Connect { url, address, source: None }, Arc::new(config), 0)
-    })
+    server
+        .ask(0, move |_, control| control.connect_stream(&Connect { url, address, source: None }, Arc::new(config), 0))
 }
 
 #[test]
@@ -438,7 +437,8 @@ fn an_event_source_that_is_paused_gets_its_events_when_it_is_resumed() {
 fn a_hundred_connections_at_once_to_a_server_of_ones_own_all_open_and_talk() {
     let on = On {
         started: |_, control| {
-            let address: Option<SocketAddr> = std::env::var("NET_CLIENT_ADDRESS").ok().map(|text| text.parse().unwrap());
+            let address: Option<SocketAddr> =
+                std::env::var("NET_CLIENT_ADDRESS").ok().map(|text| text.parse().unwrap());
             for _ in 0..100 {
                 let Some(address) = address else { return };
                 control.connect(&connect(address, "/ws"), Arc::default(), None, 0).unwrap();

@@ -19,7 +19,8 @@ fn pipelined_requests_are_answered_in_order_also_behind_a_body_and_behind_a_held
     let mut client = Client::connect(server.address);
     let request = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
     let post = |body: &str| format!("POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    let chunked = "POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
+    let chunked =
+        "POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
     let all = [&request("/1"), &post("two"), chunked, &request("/hold?topic=t"), &request("/5"), &post("six")].concat();
     client.write(all.as_bytes());
     assert_eq!(client.response().text(), "/1");

@@ -73,7 +73,8 @@ impl Handler for Echo {
 #[test]
 fn idle_peers_own_no_buffers_before_and_after_they_were_busy() {
     let (sender, ready) = mpsc::channel();
-    let (stop, live, peers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicI64::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (stop, live, peers) =
+        (Arc::new(AtomicBool::new(false)), Arc::new(AtomicI64::new(0)), Arc::new(AtomicUsize::new(0)));
     let worker = {
         let (stop, live, peers) = (stop.clone(), live.clone(), peers.clone());
         thread::spawn(move || {
@@ -272,7 +273,10 @@ fn k1_pings_are_answered_in_order_between_messages() {
     client.write(&all);
     for number in 0..10_u8 {
         let (pong, echo) = (client.frame(), client.frame());
-        assert_eq!((pong.opcode, &*pong.payload, echo.opcode, &*echo.payload), (PONG, &[number][..], BINARY, &[number][..]));
+        assert_eq!(
+            (pong.opcode, &*pong.payload, echo.opcode, &*echo.payload),
+            (PONG, &[number][..], BINARY, &[number][..])
+        );
     }
 }
 
@@ -299,8 +303,11 @@ fn a_handler_rejects_chooses_subprotocols_adds_headers_and_sends_what_was_prepar
         request: |_, head, cx| match head.path() {
             "/forbidden" => cx.reject(403).unwrap(),
             _ => {
-                let accept =
-                    Accept { protocols: &["chat.v2", "chat.v1"], headers: &[("X-Served-By", "me")], ..Accept::default() };
+                let accept = Accept {
+                    protocols: &["chat.v2", "chat.v1"],
+                    headers: &[("X-Served-By", "me")],
+                    ..Accept::default()
+                };
                 assert!(matches!(cx.accept(head, &accept), Ok(Upgraded::Yes)));
             }
         },
@@ -316,7 +323,11 @@ fn a_handler_rejects_chooses_subprotocols_adds_headers_and_sends_what_was_prepar
     client.get("/forbidden");
     assert_eq!(client.response().status, 403);
     // The same connection goes on.
-    client.write(upgrade_request("/ws").replace("\r\n\r\n", "\r\nSec-WebSocket-Protocol: x, chat.v1, chat.v2\r\n\r\n").as_bytes());
+    client.write(
+        upgrade_request("/ws")
+            .replace("\r\n\r\n", "\r\nSec-WebSocket-Protocol: x, chat.v1, chat.v2\r\n\r\n")
+            .as_bytes(),
+    );
     let head = client.head();
     assert!(head.starts_with("HTTP/1.1 101") && head.contains("\r\nX-Served-By: me\r\n"), "{head}");
     assert!(head.contains("\r\nSec-WebSocket-Protocol: chat.v1\r\n"), "{head}");

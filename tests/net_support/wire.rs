@@ -128,7 +128,7 @@ impl Client {
     }
 
     /// Ends this side.
-    pub fn finish(&mut self) {
+    pub fn finish(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
