@@ -172,6 +172,11 @@ impl<S> Context<'_, S> {
         self.cold().reading.paused = true;
     }
 
+    #[inline]
+    pub(crate) fn is_paused(&self) -> bool {
+        self.cold.as_ref().is_some_and(|cold| cold.reading.paused)
+    }
+
     /// Reads from this connection again.
     pub fn resume(&mut self) {
         if let Some(cold) = self.cold
@@ -199,7 +204,6 @@ impl<S> Context<'_, S> {
     /// Calls [`Handler::writable`](super::Handler::writable) once everything written so far has left.
     pub fn notify_writable(&mut self) {
         self.cold().wants_writable = true;
-        self.core.commands.push(Command::Resume(self.id));
     }
 
     // Requests.
@@ -242,7 +246,7 @@ impl<S> Context<'_, S> {
     }
 
     /// Holds the request: it is answered later, from any callback of this connection. After `at_most` [`Handler::timer`](super::Handler::timer) comes, and
-    /// a 204 if that does not answer it.
+    /// a 204 if that does not answer it. The answer ends the timer, too.
     pub fn hold(&mut self, at_most: Duration) {
         if let Line::Http(line) = &mut self.line
             && line.http.owes_answer()

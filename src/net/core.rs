@@ -44,8 +44,10 @@ pub(crate) enum Command {
     Send(PeerId, Prepared),
     SendBlock(PeerId, bytes::Bytes),
     Close(PeerId, CloseCode, Box<str>),
-    /// Look whether something is to be done that was put off: reading, telling of an empty queue.
+    /// Look whether something is to be done that was put off: reading.
     Resume(PeerId),
+    /// Tell the handler that nothing waits any more, if it wants to know.
+    Emptied(PeerId),
     /// Look at a new outgoing connection for the first time.
     Start(PeerId),
     Drain(DrainConfig),
@@ -87,7 +89,6 @@ impl Core {
     fn append(&mut self, topic: &str, except: Option<PeerId>, content: Content) -> Result<Cursor, PublishError> {
         let cursor = self.log.append(self.clock.unix_ms(self.now), topic, except, content)?;
         self.published = true;
-        self.counters.publications.add(1);
         Ok(cursor)
     }
 }

@@ -232,7 +232,10 @@ impl<H: Handler> Handle<H> {
 
     /// What was counted so far, over all workers.
     pub fn totals(&self) -> Totals {
-        Totals::of(self.shared.counters.iter().map(|counters| &**counters))
+        let mut totals = Totals::of(self.shared.counters.iter().map(|counters| &**counters));
+        // By workers and by other threads: the log knows of all.
+        totals.publications = self.shared.log.appended();
+        totals
     }
 
     /// Where the log is.

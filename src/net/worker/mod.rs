@@ -416,6 +416,11 @@ impl<H: Handler> Worker<H> {
                         self.settle(index, 0);
                     }
                 }
+                Command::Emptied(id) => {
+                    if let Some(index) = self.local(id) {
+                        self.serve(index, Cause::Emptied);
+                    }
+                }
                 Command::Start(id) => {
                     if let Some(index) = self.local(id) {
                         match self.peers.get(index).map(|peer| &peer.wire) {
@@ -494,7 +499,7 @@ impl<H: Handler> Worker<H> {
         for index in self.peers.iter_indices().collect::<Vec<_>>() {
             if let Some(peer) = self.peers.get_mut(index) {
                 peer.meta.set(flag::BROKEN | flag::EOF);
-                self.serve(index, Cause::End);
+                self.serve(index, Cause::Stop);
             }
             if self.peers.get(index).is_some() {
                 self.remove(index);
