@@ -87,6 +87,7 @@ const gets = (page, data) => until(page, (data) => document.querySelector("#even
 let failed = false;
 try {
   const ada = await tab("Ada");
+  await ada.screenshot({ path: join(shots, "alone.png") });
   const ben = await tab("Ben");
 
   await step("both tabs are connected by both transports, and see each other", async () => {
@@ -234,7 +235,7 @@ try {
     await ada.waitForTimeout(300);
     const colours = [];
     for (const colorScheme of ["light", "dark"]) {
-      for (const [name, width, height] of [["desktop", 1280, 860], ["tablet", 768, 1024], ["phone", 360, 740], ["narrow", 320, 640]]) {
+      for (const [name, width, height] of [["desktop", 1440, 900], ["tablet", 768, 1024], ["phone", 360, 740], ["narrow", 320, 640]]) {
         const seen = await look(`${name}-${colorScheme}`, width, height, colorScheme);
         assert.deepEqual(seen, { over: 0, wide: [] }, `${name} ${colorScheme}`);
       }
@@ -250,7 +251,11 @@ try {
       const faults = await ada.evaluate(findFaults);
       assert.deepEqual(faults, [], colorScheme);
     }
-    await ada.focus("body");
+    await ada.evaluate(() => {
+      document.body.tabIndex = -1;
+      document.body.focus();
+      document.body.removeAttribute("tabindex");
+    });
     await ada.keyboard.press("Tab");
     assert.equal(await ada.evaluate(() => document.activeElement.className), "skip");
     await ada.keyboard.press("Enter");

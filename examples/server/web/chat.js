@@ -15,6 +15,7 @@ export class Chat {
   // Messages that the server has not confirmed yet, by their `ref`.
   #pending = new Map();
   #last = { id: 0, at: 0 };
+  #atEnd = true;
   onjoined = () => {};
 
   constructor(socket, parts, name, room) {
@@ -27,6 +28,10 @@ export class Chat {
       event.preventDefault();
       this.#say(parts.text.value);
     });
+    // New messages scroll into sight, unless somebody is reading further up; and so it stays when a phone is turned.
+    const { log } = parts;
+    log.addEventListener("scroll", () => (this.#atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40));
+    new ResizeObserver(() => this.#follow()).observe(log);
   }
 
   get room() {
@@ -98,13 +103,13 @@ export class Chat {
         this.#count(message);
         break;
       case "entered":
-        if (this.#follows(message)) {
+        if (this.#isNews(message)) {
           this.#members.set(message.id, message.name);
           this.#tell(`${message.name} came in.`);
         }
         break;
       case "left":
-        if (this.#follows(message)) {
+        if (this.#isNews(message)) {
           const name = this.#members.get(message.id);
           this.#members.delete(message.id);
           if (name) this.#tell(`${name} left.`);
@@ -125,7 +130,7 @@ export class Chat {
   }
 
   // Whether a change of the room is news. One that was on its way when the list was made is none; behind a gap the list is asked for anew.
-  #follows({ seq }) {
+  #isNews({ seq }) {
     if (!this.#joined || seq <= this.#seq) return false;
     if (seq !== this.#seq + 1) this.#socket.ask({ type: "who", room: this.#room });
     this.#seq = seq;
@@ -171,13 +176,17 @@ export class Chat {
     this.#append(item, false);
   }
 
-  // New messages scroll into sight, unless somebody is reading further up.
   #append(item, always) {
     const { log } = this.#parts;
-    const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
     log.append(item);
     while (log.children.length > KEPT) log.firstChild.remove();
-    if (always || atEnd) log.scrollTop = log.scrollHeight;
+    this.#atEnd ||= always;
+    this.#follow();
+  }
+
+  #follow() {
+    const { log } = this.#parts;
+    if (this.#atEnd) log.scrollTop = log.scrollHeight;
   }
 
   #show() {

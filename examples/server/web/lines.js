@@ -10,7 +10,7 @@ const STABLE = 10000;
 // An attempt that takes longer has failed.
 const CONNECT_DEADLINE = 10000;
 
-const PING_EVERY = 2000;
+const PING_EVERY = 1000;
 const PONG_DEADLINE = 10000;
 // The server's figures come every second; without them for so long the stream is dead, whatever the browser says.
 const STREAM_SILENCE = 15000;
