@@ -86,6 +86,9 @@ fn serve(options: &Options) -> Result<(), String> {
             say("Anyone who reaches this address may publish (--open).");
         }
     }
+    if options.config.ws.heartbeat.is_some_and(|heartbeat| heartbeat.is_slower_than_proxies()) {
+        say("Proxies commonly close what is silent for 60 s: a heartbeat of more than 55 s may come too late.");
+    }
     say(&format!(
         "Ctrl-C lets the connections go, over at most {} s; again, and it ends at once.",
         options.drain.as_secs()

@@ -21,7 +21,8 @@ Where
 
 Who may come in
   --host NAME             answer to this name in the Host header too; may be repeated
-                          [localhost, loopback addresses and the address that is listened on]
+                          [localhost and loopback addresses, and the address that is listened on;
+                          any address in digits where that is 0.0.0.0]
   --origin ORIGIN         let pages of this origin in too, such as https://example.com; may be repeated
                           [the server's own pages]
   --token TOKEN           publishing and token streams need \"Authorization: Bearer TOKEN\"

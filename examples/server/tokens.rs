@@ -110,19 +110,14 @@ impl Stream {
     }
 }
 
-/// A made-up tokenizer: a space and up to five letters, or a single other character.
+/// The length of the next token, made up: a space or a letter and the letters behind it, or a single other character.
 fn token_len(text: &str) -> usize {
-    let mut chars = text.char_indices().peekable();
-    if let Some((_, first)) = chars.next()
-        && first != ' '
-        && !first.is_alphanumeric()
-    {
-        return first.len_utf8();
-    }
-    chars
-        .take(5)
-        .take_while(|(_, c)| c.is_alphanumeric())
-        .last()
-        .map_or(1, |(at, c)| at + c.len_utf8())
-        .max(text.chars().next().map_or(0, char::len_utf8))
+    let mut chars = text.chars();
+    let Some(first) = chars.next() else { return 0 };
+    let letters = if first == ' ' || first.is_alphanumeric() { LETTERS } else { 0 };
+    let rest = chars.take(letters).take_while(|c| c.is_alphanumeric());
+    first.len_utf8() + rest.map(char::len_utf8).sum::<usize>()
 }
+
+/// Behind the first character of a token. Words of more are cut, as real tokenizers do.
+const LETTERS: usize = 5;

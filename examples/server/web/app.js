@@ -32,11 +32,11 @@ function showLine(line, element) {
     element.dataset.state = is;
     // The button is not for those who would have to be quick: it shows where waiting is worth cutting short.
     now.hidden = is !== "waiting";
-    state.textContent = is === "open" ? "connected" : is === "waiting" ? `lost, try ${attempt}` : attempt ? `connecting, try ${attempt}` : "connecting";
+    state.textContent = { open: "connected", waiting: "lost" }[is] ?? (attempt ? "reconnecting" : "connecting");
     clearInterval(ticker);
     wait.textContent = "";
     if (is === "waiting") {
-      const tick = () => (wait.textContent = `in ${Math.max(0, (until - performance.now()) / 1000).toFixed(1)} s`);
+      const tick = () => (wait.textContent = `try ${attempt} in ${Math.max(0, (until - performance.now()) / 1000).toFixed(1)} s`);
       ticker = setInterval(tick, 100);
       tick();
     }

@@ -16,6 +16,7 @@ export class Chat {
   #pending = new Map();
   #last = { id: 0, at: 0 };
   #atEnd = true;
+  #greeted = {};
   onjoined = () => {};
 
   constructor(socket, parts, name, room) {
@@ -96,7 +97,8 @@ export class Chat {
       case "joined":
         this.#joined = true;
         this.#count(message);
-        this.#tell(`You are in #${message.room}${this.#members.size > 1 ? "" : ", alone so far. Open a second tab"}.`);
+        this.#tell(this.#greeting());
+        this.#greeted = { room: this.#room, name: this.#name };
         this.onjoined(message.room);
         break;
       case "here":
@@ -135,6 +137,12 @@ export class Chat {
     if (seq !== this.#seq + 1) this.#socket.ask({ type: "who", room: this.#room });
     this.#seq = seq;
     return true;
+  }
+
+  #greeting() {
+    const { room, name } = this.#greeted;
+    if (room === this.#room) return name === this.#name ? "Connected again." : `You are ${this.#name} now.`;
+    return `You are in #${this.#room}${this.#members.size > 1 ? "" : ", alone so far. Open a second tab"}.`;
   }
 
   #count({ seq, members }) {
@@ -199,7 +207,8 @@ export class Chat {
       return item;
     });
     people.replaceChildren(...members);
-    count.textContent = this.#joined ? this.#members.size : "–";
+    count.textContent = this.#joined ? this.#members.size : "0";
+    count.closest(".people").classList.toggle("unknown", !this.#joined);
     text.disabled = send.disabled = !this.#joined;
     text.placeholder = this.#joined ? `Message #${this.#room}` : "Waiting for the line";
   }
