@@ -29,8 +29,9 @@ pub(crate) fn program() -> &'static PathBuf {
             cargo.arg("--release");
         }
         let out = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit()).output().expect("cargo runs");
-        let messages = out.stdout.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice::<Value>(line).ok());
-        let built = messages.filter(|message| message["target"]["name"] == "server").last();
+        let mut messages =
+            out.stdout.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+        let built = messages.rfind(|message| message["target"]["name"] == "server");
         PathBuf::from(built.expect("it is built")["executable"].as_str().expect("a program"))
     })
 }

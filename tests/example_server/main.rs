@@ -449,7 +449,8 @@ fn metrics_are_in_the_text_format_and_count_what_happened() {
     let mut back = server.stream("GET", "/events", &[("Last-Event-ID", "1-0")], b"");
     let (mut ada, ben) = (server.join("lobby", "Ada"), server.join("lobby", "Ben"));
     server.ask("POST", "/publish", &[], b"x");
-    (feed.event(), back.event());
+    feed.event();
+    back.event();
     drop(ben);
     ada.until("left");
     let text = server.ask("GET", "/metrics", &[], b"").text();
