@@ -175,6 +175,8 @@ impl<H: Handler> Worker<H> {
         shared.mailbox(number).open(waker);
         let settings = shared.settings.clone();
         let now = shared.time.now();
+        // In this order: at worst the reader begins behind the position, and nothing comes twice.
+        let read = shared.log.head();
         let reader = shared.log.add_reader();
         let core = Core {
             worker: number,
@@ -182,6 +184,7 @@ impl<H: Handler> Worker<H> {
             clock: shared.time,
             topics: Topics::new(settings.topics),
             log: shared.log.clone(),
+            read,
             counters: shared.counters(number).clone(),
             random: Random::new()?,
             doors: Doors::new(shared.addresses.clone()),
