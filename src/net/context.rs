@@ -479,9 +479,10 @@ impl<S> Context<'_, S> {
         self.core.broadcast_event(topic, event, to.except(self.id))
     }
 
-    /// Where the log is: a client that attaches now goes on from here.
+    /// Where a client that attaches now begins: it gets everything behind this position, and nothing up to it. That is this worker's place
+    /// in the log, which may be behind the log's own ([`Handle::cursor`](super::Handle::cursor)) by what is not delivered yet.
     pub fn cursor(&self) -> Cursor {
-        self.core.log.head()
+        self.core.read
     }
 
     /// Sends a message to another WebSocket of this worker or any other, behind all events of this turn. To one that is gone nothing is

@@ -26,6 +26,8 @@ pub(crate) struct Core {
     pub(crate) settings: Arc<Settings>,
     pub(crate) topics: Topics,
     pub(crate) log: Arc<Log>,
+    /// The last publication that this worker has read: who attaches to a topic now gets what comes behind it.
+    pub(crate) read: Cursor,
     pub(crate) counters: Arc<Counters>,
     pub(crate) random: Random,
     pub(crate) doors: Doors,

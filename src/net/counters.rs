@@ -245,6 +245,7 @@ impl Counters {
             (&mut totals.accepted, &self.accepted),
             (&mut totals.refused, &self.refused),
             (&mut totals.accept_errors, &self.accept_errors),
+            (&mut totals.gone, &self.gone),
             (&mut totals.requests, &self.requests),
             (&mut totals.messages_in, &self.messages_in),
             (&mut totals.messages_out, &self.messages_out),
@@ -280,6 +281,8 @@ pub struct Totals {
     pub refused: u64,
     /// Times that accepting failed: no file descriptor, say.
     pub accept_errors: u64,
+    /// Connections that are gone, outgoing ones included. Between its end and this a connection waits for the other side's end.
+    pub gone: u64,
     /// HTTP requests, upgrades included.
     pub requests: u64,
     /// WebSocket messages received.
@@ -338,6 +341,7 @@ impl Totals {
             accepted: 0,
             refused: 0,
             accept_errors: 0,
+            gone: 0,
             requests: 0,
             messages_in: 0,
             messages_out: 0,

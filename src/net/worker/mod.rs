@@ -175,13 +175,14 @@ impl<H: Handler> Worker<H> {
         shared.mailbox(number).open(waker);
         let settings = shared.settings.clone();
         let now = shared.time.now();
-        let (reader, seen) = shared.log.add_reader();
+        let (reader, seen, read) = shared.log.add_reader();
         let core = Core {
             worker: number,
             now,
             clock: shared.time,
             topics: Topics::new(settings.topics),
             log: shared.log.clone(),
+            read,
             counters: shared.counters(number).clone(),
             random: Random::new()?,
             doors: Doors::new(shared.addresses.clone()),
