@@ -73,7 +73,8 @@ mod tests {
 
     #[test]
     fn q10_connections_are_let_go_evenly_over_the_drain_time_and_the_last_ones_have_the_grace() {
-        let config = DrainConfig { over: Duration::from_secs(30), grace: Duration::from_secs(5), ..DrainConfig::default() };
+        let config =
+            DrainConfig { over: Duration::from_secs(30), grace: Duration::from_secs(5), ..DrainConfig::default() };
         let began = Instant::from_millis(1000);
         let mut drain = Drain { config, began, peers: (0..20_000).map(|index| (index, 1)).collect(), done: 0 };
         for number in 0..20_000 {

@@ -432,7 +432,8 @@ fn act<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, cause: Cause
             }
         }
         Cause::Emptied => {
-            let waiting = cx.cold.as_mut().map(|cold| (std::mem::take(&mut cold.lost), std::mem::take(&mut cold.wants_writable)));
+            let waiting =
+                cx.cold.as_mut().map(|cold| (std::mem::take(&mut cold.lost), std::mem::take(&mut cold.wants_writable)));
             let (lost, wanted) = waiting.unwrap_or_default();
             if lost > 0 {
                 handler.lost(lost, cx);
@@ -614,12 +615,7 @@ fn feed_websocket<H: Handler>(
 }
 
 /// Feeds an HTTP connection and hands out what comes of it.
-fn feed_http<H: Handler>(
-    handler: &mut H,
-    cx: &mut Context<'_, H::State>,
-    input: &mut Input<'_>,
-    half: usize,
-) -> Fed {
+fn feed_http<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input: &mut Input<'_>, half: usize) -> Fed {
     let now = cx.core.now;
     let most = if cx.out.is_blocked() { half } else { half.min(FLUSH) };
     loop {
