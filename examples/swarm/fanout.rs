@@ -51,7 +51,7 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
     for at in 0..warmups + publications {
         if at == warmups {
             // Between two publications, when the last one has most likely been delivered.
-            measured = Some((Cpu::of(pids)?, fleet.cpu()?, fleet.counts().received + publisher.heard(), clock.now()));
+            measured = Some((Cpu::of(pids)?, fleet.cpu()?, fleet.counts().received + publisher.heard()));
         }
         // The fleet is listened to while there is time; a publication that is late says so by its stamp.
         let left = due(at).saturating_duration_since(clock.now());
@@ -101,11 +101,10 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
     let (disordered, wrong) = (ends.sum("disordered"), ends.sum("wrong"));
     report.count("disordered", "  out of order, or twice", disordered);
     report.count("wrong", "  not as sent", wrong);
-    if let Some((cpu, own, before, from)) = measured {
+    if let Some((cpu, own, before)) = measured {
         // The sender's own copy is a delivery of the server's like any other.
         let deliveries = (ends.counts.received + publisher.heard()).saturating_sub(before);
-        let wall = due(warmups + publications).saturating_duration_since(from).as_secs_f64();
-        let per_second = ends.sum("measured") as f64 / wall;
+        let per_second = ends.sum("measured") as f64 / (published.saturating_sub(warmups) as f64 / rate);
         report.row("deliveries_per_s", "deliveries per second", number(per_second as u64), per_second);
         report.count("processes", "client processes", fleet.len());
         let own_share = own_after.share_since(&own);

@@ -21,6 +21,10 @@ use tautline::http::url::Url;
 /// source address has towards one server port.
 const MOST_EACH: u64 = 19_000;
 
+/// Connections from one address, where there are addresses enough. Linux looks for a free port among the odd or the even ones first
+/// (14,116 of each): once those are taken, each further connection costs a walk over all of them, a millisecond or so.
+const MOST_OF_SOURCE: u64 = 10_000;
+
 /// Files that a process has open besides its connections.
 const OWN_FILES: u64 = 32;
 
@@ -189,7 +193,7 @@ impl Fleet {
                 "targets": targets.iter().map(|to| json!({"url": url_text(&to.url), "address": to.address.to_string()})).collect::<Vec<_>>(),
                 "first": first,
                 "connections": connections,
-                "source": source(options, targets, number)?.map(|address| address.to_string()),
+                "sources": sources(options, targets, number, each)?.iter().map(IpAddr::to_string).collect::<Vec<_>>(),
                 "open_rate": options.open_rate * connections as f64 / total as f64,
                 "heartbeat_ms": options.heartbeat.map(|every| every.as_millis() as u64),
                 "size": options.size,
@@ -379,18 +383,18 @@ pub(crate) fn share(total: u64, number: u64, of: u64) -> u64 {
     total / of + u64::from(number < total % of)
 }
 
-/// Where member `number` connects from.
-fn source(options: &Options, targets: &[Target], number: u64) -> Result<Option<IpAddr>, Failure> {
+/// Where member `number` connects from, with `each` connections at most.
+fn sources(options: &Options, targets: &[Target], number: u64, each: u64) -> Result<Vec<IpAddr>, Failure> {
+    let is_local = |target: &Target| matches!(target.address.ip(), IpAddr::V4(ip) if ip.is_loopback());
     match &options.sources {
-        Sources::System => Ok(None),
-        Sources::List(list) => Ok(Some(list[number as usize % list.len()])),
-        Sources::Automatic => {
-            let is_local =
-                targets.iter().all(|target| matches!(target.address.ip(), IpAddr::V4(ip) if ip.is_loopback()));
+        Sources::List(list) => Ok(vec![list[number as usize % list.len()]]),
+        Sources::Automatic if targets.iter().all(is_local) => {
+            let count = each.div_ceil(MOST_OF_SOURCE);
             // 127.0.0.1 is left to everybody else.
-            let address = Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + 1 + u32::try_from(number)?);
-            Ok(is_local.then_some(IpAddr::V4(address)))
+            let first = u32::from(Ipv4Addr::LOCALHOST) + 1 + u32::try_from(number * count)?;
+            Ok((0..u32::try_from(count)?).map(|at| IpAddr::V4(Ipv4Addr::from(first + at))).collect())
         }
+        Sources::System | Sources::Automatic => Ok(Vec::new()),
     }
 }
 

@@ -27,14 +27,16 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
 
     let began = Instant::now();
     let mut waited = open(&mut fleet, warm, "warming")?;
+    let warming = began.elapsed();
     if waited == Waited::Done && warm > 0 {
         thread::sleep(SETTLE);
     }
     let warmed = Memory::of(pids)?;
+    let began = Instant::now();
     if waited == Waited::Done {
         waited = open(&mut fleet, total, "opening")?;
     }
-    let opening = began.elapsed();
+    let opening = warming + began.elapsed();
     if fleet.counts().opened == 0 {
         let ends = fleet.end(servers.after())?;
         return Err(no_connection(&ends, &targets[0]));

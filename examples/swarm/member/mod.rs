@@ -98,6 +98,8 @@ fn serve() -> Result<(), Failure> {
 struct Job {
     command: String,
     targets: Vec<Connect>,
+    /// Addresses to connect from, in turn; none: the system chooses.
+    sources: Vec<IpAddr>,
     /// The number of the first connection among those of all members: they take the targets in turn.
     first: u64,
     connections: u64,
@@ -113,12 +115,13 @@ struct Job {
 impl Job {
     fn read(job: &Value) -> Result<Self, Failure> {
         let number = |name: &str| job[name].as_u64().ok_or_else(|| format!("a job without {name}"));
-        let source = job["source"].as_str().map(str::parse::<IpAddr>).transpose()?;
+        let sources = job["sources"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::parse);
+        let sources = sources.collect::<Result<_, _>>()?;
         let mut targets = Vec::new();
         for target in job["targets"].as_array().into_iter().flatten() {
             let url = Url::parse(target["url"].as_str().unwrap_or_default())?;
             let address: SocketAddr = target["address"].as_str().unwrap_or_default().parse()?;
-            targets.push(Connect { url, address, source });
+            targets.push(Connect { url, address, source: None });
         }
         if targets.is_empty() {
             return Err("a job without targets".into());
@@ -126,6 +129,7 @@ impl Job {
         Ok(Self {
             command: job["command"].as_str().unwrap_or_default().into(),
             targets,
+            sources,
             first: number("first")?,
             connections: number("connections")?,
             open_rate: job["open_rate"].as_f64().ok_or("a job without open_rate")?,
@@ -193,6 +197,8 @@ pub(super) struct Member {
     /// Connections that may be begun by now, of those that the rate allows.
     allowed: f64,
     last: Instant,
+    /// When the leader last heard of us by the alarm.
+    said: Instant,
     opened: u64,
     open: u64,
     failed: u64,
@@ -262,6 +268,7 @@ impl Member {
             begun: 0,
             allowed: 0.0,
             last: clock.now(),
+            said: Instant::ORIGIN,
             opened: 0,
             open: 0,
             failed: 0,
@@ -317,7 +324,11 @@ impl Member {
                 return;
             }
             let number = self.job.first + self.begun;
-            let connect = &self.job.targets[number as usize % self.job.targets.len()];
+            let targets = self.job.targets.len();
+            let connect = &mut self.job.targets[number as usize % targets];
+            if !self.job.sources.is_empty() {
+                connect.source = Some(self.job.sources[self.begun as usize % self.job.sources.len()]);
+            }
             let state = State::begun(self.clock.now());
             if connect.url.scheme().is_websocket() {
                 if let Err(error) = control.connect(connect, self.handshake.clone(), None, state) {
@@ -477,8 +488,9 @@ impl Handler for Member {
         }
         self.open_some(control);
         control.set_alarm(if self.is_opening() { OPENING } else { SAYING });
-        // While many are opened not every step is worth a line.
-        if !self.is_opening() || self.begun.is_multiple_of(16) {
+        let now = self.clock.now();
+        if now >= self.said + SAYING {
+            self.said = now;
             self.say(Value::Null);
         }
     }
