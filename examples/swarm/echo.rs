@@ -17,7 +17,7 @@ const GRACE: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
     let (servers, targets) = Servers::of(options)?;
-    let pids = servers.pids();
+    let pids = &servers.pids().to_vec()[..];
     let mut fleet = Fleet::start(options, &targets)?;
     open(&mut fleet, options.connections, "opening")?;
     if fleet.counts().opened == 0 {
@@ -46,6 +46,8 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
     }
     let memory = Memory::of(pids)?;
     let ends = fleet.end(servers.after())?;
+    // Servers that are ours end first, so that what stays in TIME_WAIT is their ports and not the clients'.
+    drop(servers);
 
     let elapsed = ends.said.iter().filter_map(|said| said["elapsed_ns"].as_u64()).max().unwrap_or(0) as f64 / 1e9;
     let elapsed = match duration {

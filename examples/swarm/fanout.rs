@@ -23,7 +23,7 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
     if targets.len() > 1 {
         return Err("a fan-out is one server's: --servers 1".into());
     }
-    let pids = servers.pids();
+    let pids = &servers.pids().to_vec()[..];
     let mut publisher = Publisher::connect(&targets[0], &options.publish_path, options.size)?;
     let mut fleet = Fleet::start(options, &targets)?;
     open(&mut fleet, options.connections, "opening")?;
@@ -80,6 +80,8 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
     progress.done(published, &message(fleet.counts().received));
     let (cpu_after, own_after, memory) = (Cpu::of(pids)?, fleet.cpu()?, Memory::of(pids)?);
     let ends = fleet.end(servers.after())?;
+    // Servers that are ours end first, so that what stays in TIME_WAIT is their ports and not the clients'.
+    drop(servers);
 
     let kind = if options.url.scheme().is_websocket() { "WebSockets" } else { "event streams" };
     let title = format!("Fan-out of {} to {} {kind}", bytes(options.size as u64), number(subscribers));

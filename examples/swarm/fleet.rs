@@ -21,9 +21,9 @@ use tautline::http::url::Url;
 /// source address has towards one server port.
 const MOST_EACH: u64 = 19_000;
 
-/// Connections from one address, where there are addresses enough. Linux looks for a free port among the odd or the even ones first
-/// (14,116 of each): once those are taken, each further connection costs a walk over all of them, a millisecond or so.
-const MOST_OF_SOURCE: u64 = 10_000;
+/// Connections from one address, where there are addresses enough. Linux looks for a free port from a random one on, among the odd or the
+/// even ones first (14,116 of each): with half of them taken that is two or three looks, with all of them a walk of milliseconds.
+const MOST_OF_SOURCE: u64 = 7_000;
 
 /// Files that a process has open besides its connections.
 const OWN_FILES: u64 = 32;
@@ -390,8 +390,10 @@ fn sources(options: &Options, targets: &[Target], number: u64, each: u64) -> Res
         Sources::List(list) => Ok(vec![list[number as usize % list.len()]]),
         Sources::Automatic if targets.iter().all(is_local) => {
             let count = each.div_ceil(MOST_OF_SOURCE);
-            // 127.0.0.1 is left to everybody else.
-            let first = u32::from(Ipv4Addr::LOCALHOST) + 1 + u32::try_from(number * count)?;
+            // A network of 65,536 addresses for each run, of the 250 behind that of 127.0.0.1: what an earlier run left in TIME_WAIT, or
+            // another one uses, is not in the way.
+            let network = 1 + std::process::id() % 250;
+            let first = u32::from(Ipv4Addr::new(127, 0, 0, 1)) + (network << 16) + u32::try_from(number * count)?;
             Ok((0..u32::try_from(count)?).map(|at| IpAddr::V4(Ipv4Addr::from(first + at))).collect())
         }
         Sources::System | Sources::Automatic => Ok(Vec::new()),

@@ -17,7 +17,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
     let (servers, targets) = Servers::of(options)?;
-    let pids = servers.pids();
+    let pids = &servers.pids().to_vec()[..];
     let watched = !pids.is_empty();
     check_files(options, pids)?;
     let before = Memory::of(pids)?;
@@ -55,6 +55,8 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
     let after = Memory::of(pids)?;
     let held = held.elapsed();
     let ends = fleet.end(servers.after())?;
+    // Servers that are ours end first, so that what stays in TIME_WAIT is their ports and not the clients'.
+    drop(servers);
 
     let Counts { opened, open, failed, lost, pings, pongs, .. } = ends.counts;
     let kind = if options.url.scheme().is_websocket() { "WebSockets" } else { "event streams" };

@@ -308,8 +308,9 @@ load
   -c, --connections N   how many (numbers may be written 20k, 1M)
       --processes N     client processes; default: as few as the limit of open files allows, 19,000 connections each at most
       --open-rate R     connections opened per second, all together; default 5000
-      --source LIST     source addresses, one after the other for the processes; default: 127.0.0.2, 127.0.0.3 .. towards this machine.
-                        One address has some 28,000 ports towards one server port. `system`: the system chooses
+      --source LIST     source addresses, one for each process in turn: one address has some 28,000 ports towards one server port.
+                        Default towards this machine: addresses of 127.0.0.0/8, one for 7,000 connections; else, and with `system`,
+                        the system chooses
 
 server
       --pid P[,P..]     process ids of the server, to report its memory and its processor time
