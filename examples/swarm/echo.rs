@@ -101,7 +101,7 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
         report.latency("latency", "latency, from when each was due", &latency);
         let mut late = Latency::new();
         ends.said.iter().for_each(|said| late.add_json(&said["late"]));
-        report.latency("sent_late", "of that, until it was sent", &late);
+        report.latency("sent_late", "of that, this program's own lateness", &late);
     } else {
         report.latency("latency", "latency, from when each was sent", &latency);
         report.note("", "(a stalled server holds back what would have been sent; --rate counts that, too)".into());

@@ -90,6 +90,9 @@ pub(crate) enum Payload {
 /// The longest message that is sent: beyond it the default limits of most servers end the connection.
 const MOST_SIZE: usize = 64 << 20;
 
+/// On a schedule what is under way is the server's doing; the bound only keeps a dead server from filling our memory.
+const IN_FLIGHT_PACED: u32 = 64;
+
 impl Options {
     pub(crate) fn parse() -> Result<Usage, Failure> {
         let mut args = lexopt::Parser::from_env();
@@ -106,7 +109,7 @@ impl Options {
             }
             None => return Err("what to do? `swarm hold`, `swarm echo` or `swarm fanout`; see --help".into()),
         };
-        let mut url = None;
+        let (mut url, mut in_flight_given) = (None, false);
         let mut options = Self::of(command)?;
         while let Some(arg) = args.next()? {
             let name = match &arg {
@@ -147,6 +150,7 @@ impl Options {
                 "--warm" if is(Command::Hold) => options.warm = Some(count(&mut args, &name)?),
                 "--in-flight" if is(Command::Echo) => {
                     let n = at_least_one(&name, count(&mut args, &name)?)?;
+                    in_flight_given = true;
                     options.in_flight = u32::try_from(n).map_err(|_| "--in-flight is too large")?;
                 }
                 "--size" if !is(Command::Hold) => {
@@ -166,6 +170,9 @@ impl Options {
             Some(url) => url,
             None => options.url,
         };
+        if options.rate.is_some() && !in_flight_given {
+            options.in_flight = IN_FLIGHT_PACED;
+        }
         options.check()?;
         Ok(Usage::Run(Box::new(options)))
     }
@@ -345,7 +352,7 @@ Sends messages and waits for each to come back the same. Reports throughput, lat
       --warmup T        run so long before measuring; default 1
       --size BYTES      of a message; default 20
       --text            text messages; default binary
-      --in-flight N     messages under way on each connection, at most; default 1
+      --in-flight N     messages under way on each connection, at most; default 1, with --rate 64
       --rate R          messages per second, all connections together, sent on schedule. Latency is measured from the time at which each
                         message was due, so a stall of the server counts for every message that waited (no coordinated omission).
                         Default: the next message leaves when one comes back, and latency is measured from when it left

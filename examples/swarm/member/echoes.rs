@@ -91,6 +91,7 @@ pub(super) struct Echoes {
     /// Under way on connections that were lost.
     lost: u64,
     latency: Latency,
+    /// How late this program itself was: from when messages were due until it came to them. Not the time for which they waited for others.
     late: Latency,
 }
 
@@ -156,6 +157,9 @@ impl Echoes {
             let number = (self.looked % pace.connections) as usize;
             self.looked += 1;
             if let Some(due) = self.due(number, now) {
+                if window.holds(due) {
+                    self.late.record(now.as_nanos().saturating_sub(due.as_nanos()));
+                }
                 self.stamp(due);
                 control.send_to(self.lines[number].id, self.as_message().prepare());
             }
@@ -274,9 +278,6 @@ impl Echoes {
         line.in_flight += 1;
         line.sent += 1;
         self.outstanding += 1;
-        if window.holds(due) {
-            self.late.record(now.as_nanos().saturating_sub(due.as_nanos()));
-        }
         Some(due)
     }
 
