@@ -4,7 +4,7 @@ use crate::fleet::{Counts, Fleet, Waited};
 use crate::hold::{no_connection, open};
 use crate::latency::Latency;
 use crate::options::Options;
-use crate::process::{Cpu, Memory};
+use crate::process::{Cpu, Sample};
 use crate::progress::Progress;
 use crate::report::{Report, bytes, number, three};
 use crate::servers::Servers;
@@ -35,16 +35,15 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
     if !warmup.is_zero() {
         waited = fleet.wait(Some(warmup), |_| false, |_| {})?;
     }
-    let (cpu, own) = (Cpu::of(pids)?, fleet.cpu()?);
+    let (cpu, own) = (Cpu::of(pids).ok(), fleet.cpu()?);
     if waited != Waited::Interrupted {
         waited = measure(&mut fleet, options)?;
     }
-    let (cpu_after, own_after) = (Cpu::of(pids)?, fleet.cpu()?);
+    let (last, own_after) = (Sample::of(pids).ok(), fleet.cpu()?);
     if duration.is_some() && waited != Waited::Interrupted {
         let members = fleet.len();
         fleet.wait(Some(GRACE), |counts| counts.done == members, |_| {})?;
     }
-    let memory = Memory::of(pids)?;
     let ends = fleet.end(servers.after())?;
     // Servers that are ours end first, so that what stays in TIME_WAIT is their ports and not the clients'.
     drop(servers);
@@ -81,18 +80,8 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
     let payload = rate * options.size as f64;
     report.row("payload_bytes_per_s", "payload each way", format!("{}/s", bytes(payload as u64)), payload);
     report.count("processes", "client processes", fleet.len());
-    let own_share = own_after.share_since(&own);
-    report.row("client_cpu_share", "client processor", format!("{:.0} % of a core", 100.0 * own_share), own_share);
-    if pids.is_empty() {
-        report.note("server", "its processor time with --pid".into());
-    } else {
-        let share = cpu_after.share_since(&cpu);
-        report.row("server_cpu_share", "server processor", format!("{:.0} % of a core", 100.0 * share), share);
-        let per = cpu_after.seconds_since(&cpu) / (measured.max(1) as f64 / 1e6);
-        report.row("server_cpu_s_per_million", "  per million messages", format!("{} s", three(per)), per);
-        let shown = format!("{} resident, {} of it anonymous", bytes(memory.rss), bytes(memory.anon));
-        report.row("server_memory", "server memory", shown, json!({"rss": memory.rss, "anon": memory.anon}));
-    }
+    report.share("client_cpu_share", "client processor", own_after.share_since(&own));
+    report.server(pids, (cpu, last), measured, "messages");
     let mut latency = Latency::new();
     ends.said.iter().for_each(|said| latency.add_json(&said["latency"]));
     let basis = if options.rate.is_some() { "due" } else { "sent" };
@@ -107,7 +96,7 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
         report.note("", "(a stalled server holds back what would have been sent; --rate counts that, too)".into());
     }
     report.print(options)?;
-    let is_short = ends.counts.failed + ends.counts.lost + wrong + unanswered > 0;
+    let is_short = ends.counts.failed + ends.counts.lost + wrong + unanswered > 0 || waited == Waited::Interrupted;
     Ok(if is_short { Verdict::Short } else { Verdict::Whole })
 }
 

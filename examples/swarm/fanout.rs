@@ -5,7 +5,7 @@ use crate::hold::{no_connection, open};
 use crate::latency::Latency;
 use crate::member::{STAMP_TEXT, stamp_text, unix_clock};
 use crate::options::Options;
-use crate::process::{Cpu, Memory};
+use crate::process::{Cpu, Sample};
 use crate::progress::Progress;
 use crate::publisher::Publisher;
 use crate::report::{Report, bytes, number, three};
@@ -51,7 +51,7 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
     for at in 0..warmups + publications {
         if at == warmups {
             // Between two publications, when the last one has most likely been delivered.
-            measured = Some((Cpu::of(pids)?, fleet.cpu()?, fleet.counts().received + publisher.heard()));
+            measured = Some((Cpu::of(pids).ok(), fleet.cpu()?, fleet.counts().received + publisher.heard()));
         }
         // The fleet is listened to while there is time; a publication that is late says so by its stamp.
         let left = due(at).saturating_duration_since(clock.now());
@@ -68,7 +68,10 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
         thread::sleep(due(at).saturating_duration_since(clock.now()));
         let stamp = unix + due(at).as_nanos();
         text.replace_range(..STAMP_TEXT, std::str::from_utf8(&stamp_text(stamp))?);
-        publisher.publish(&text)?;
+        if let Err(error) = publisher.publish(&text) {
+            eprintln!("swarm: {error}");
+            break;
+        }
         published += 1;
     }
     let expected = published * subscribers;
@@ -78,7 +81,7 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
         |counts| progress.at(published, &message(counts.received)),
     )?;
     progress.done(published, &message(fleet.counts().received));
-    let (cpu_after, own_after, memory) = (Cpu::of(pids)?, fleet.cpu()?, Memory::of(pids)?);
+    let (last, own_after) = (Sample::of(pids).ok(), fleet.cpu()?);
     let ends = fleet.end(servers.after())?;
     // Servers that are ours end first, so that what stays in TIME_WAIT is their ports and not the clients'.
     drop(servers);
@@ -109,24 +112,15 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
         let per_second = ends.sum("measured") as f64 / (published.saturating_sub(warmups) as f64 / rate);
         report.row("deliveries_per_s", "deliveries per second", number(per_second as u64), per_second);
         report.count("processes", "client processes", fleet.len());
-        let own_share = own_after.share_since(&own);
-        report.row("client_cpu_share", "client processor", format!("{:.0} % of a core", 100.0 * own_share), own_share);
-        if pids.is_empty() {
-            report.note("server", "its processor time with --pid".into());
-        } else {
-            let share = cpu_after.share_since(&cpu);
-            report.row("server_cpu_share", "server processor", format!("{:.0} % of a core", 100.0 * share), share);
-            let per = cpu_after.seconds_since(&cpu) / (deliveries.max(1) as f64 / 1e6);
-            report.row("server_cpu_s_per_million", "  per million deliveries", format!("{} s", three(per)), per);
-            let shown = format!("{} resident, {} of it anonymous", bytes(memory.rss), bytes(memory.anon));
-            report.row("server_memory", "server memory", shown, json!({"rss": memory.rss, "anon": memory.anon}));
-        }
+        report.share("client_cpu_share", "client processor", own_after.share_since(&own));
+        report.server(pids, (cpu, last), deliveries, "deliveries");
     }
     let mut latency = Latency::new();
     ends.said.iter().for_each(|said| latency.add_json(&said["latency"]));
     report.field("latency_from", "due");
     report.latency("latency", "delivery, from when each was due", &latency);
     report.print(options)?;
-    let is_short = ends.counts.failed + ends.counts.lost + missing + disordered + wrong > 0;
+    let is_short =
+        ends.counts.failed + ends.counts.lost + missing + disordered + wrong > 0 || waited == Waited::Interrupted;
     Ok(if is_short { Verdict::Short } else { Verdict::Whole })
 }

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 use tautline::http::url::Url;
@@ -163,11 +163,15 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// Starts as many processes as `options` want for their connections to `targets`, which take turns.
+    /// Starts as many processes as `options` want for their connections to `targets`, each of which gets its share.
     pub(crate) fn start(options: &Options, targets: &[Target]) -> Result<Self, Failure> {
         let limit = process::file_limit("self")?.saturating_sub(OWN_FILES);
         let total = options.connections;
-        let processes = options.processes.unwrap_or_else(|| total.div_ceil(limit.clamp(1, MOST_EACH))).min(total);
+        let least = total.div_ceil(limit.clamp(1, MOST_EACH));
+        // One or more for each server, where there are about as many.
+        let servers = targets.len() as u64;
+        let paired = if least * 2 >= servers { least.next_multiple_of(servers) } else { least };
+        let processes = options.processes.unwrap_or(paired).min(total);
         let each = total.div_ceil(processes);
         if each > limit {
             return Err(format!(
@@ -175,7 +179,7 @@ impl Fleet {
                 number(each),
                 number(limit + OWN_FILES),
                 each + OWN_FILES,
-                total.div_ceil(limit.clamp(1, MOST_EACH))
+                least
             )
             .into());
         }
@@ -202,7 +206,6 @@ impl Fleet {
                 "messages": options.messages.map(|messages| share(messages, number, processes)),
                 "rate": options.rate.map(|rate| rate * connections as f64 / total as f64),
                 "all": total,
-                "unix_ns": member::unix_clock().1,
             });
             fleet.add(&job, connections, number as usize, says.clone())?;
             first += connections;
@@ -328,10 +331,7 @@ impl Fleet {
     }
 
     fn listen(&mut self, at_most: Duration) -> Result<(), Failure> {
-        let mut next = match self.said.recv_timeout(at_most) {
-            Ok(said) => Some(said),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        };
+        let mut next = self.said.recv_timeout(at_most).ok();
         while let Some((number, said)) = next {
             match said {
                 Said::Line(value) if value["error"].is_string() => {

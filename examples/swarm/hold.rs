@@ -3,9 +3,9 @@
 use crate::fleet::{Counts, Ends, Fleet, Target, Waited};
 use crate::latency::Latency;
 use crate::options::Options;
-use crate::process::{self, Cpu, Memory};
+use crate::process::{self, Cpu, Memory, Sample};
 use crate::progress::Progress;
-use crate::report::{Report, bytes, number, three};
+use crate::report::{Report, number, three};
 use crate::servers::Servers;
 use crate::{Failure, Verdict};
 use serde_json::json;
@@ -18,7 +18,6 @@ const SETTLE: Duration = Duration::from_secs(1);
 pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
     let (servers, targets) = Servers::of(options)?;
     let pids = &servers.pids().to_vec()[..];
-    let watched = !pids.is_empty();
     check_files(options, pids)?;
     let before = Memory::of(pids)?;
     let mut fleet = Fleet::start(options, &targets)?;
@@ -44,15 +43,15 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
     if waited != Waited::Interrupted {
         thread::sleep(SETTLE);
     }
-    let full = Memory::of(pids)?;
+    let full = Memory::of(pids).ok();
 
-    let (cpu, own) = (Cpu::of(pids)?, fleet.cpu()?);
+    // Once there are connections, a server that ends is a result like any other.
+    let (cpu, own) = (Cpu::of(pids).ok(), fleet.cpu()?);
     let held = Instant::now();
     if waited != Waited::Interrupted {
         waited = hold(&mut fleet, options.duration)?;
     }
-    let (cpu_after, own_after) = (Cpu::of(pids)?, fleet.cpu()?);
-    let after = Memory::of(pids)?;
+    let (last, own_after) = (Sample::of(pids).ok(), fleet.cpu()?);
     let held = held.elapsed();
     let ends = fleet.end(servers.after())?;
     // Servers that are ours end first, so that what stays in TIME_WAIT is their ports and not the clients'.
@@ -94,34 +93,24 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
         format!("{:.2} % of a core", 100.0 * own_share),
         own_share,
     );
-    if watched {
-        report.count("servers", "server processes", pids.len() as u64);
-        let share = cpu_after.share_since(&cpu);
-        report.row("server_cpu_share", "server processor, idle", format!("{:.2} % of a core", 100.0 * share), share);
-        for (key, when, memory) in [
-            ("memory_before", "memory before the first", before),
-            ("memory_warm", "memory when warm", warmed),
-            ("memory_full", "memory with all open", full),
-            ("memory_after", "memory at the end", after),
-        ] {
-            let shown = format!("{} resident, {} of it anonymous", bytes(memory.rss), bytes(memory.anon));
-            report.row(key, when, shown, json!({"rss": memory.rss, "anon": memory.anon}));
+    match (cpu, full, last) {
+        (Some(cpu), Some(full), Some(Sample { memory: after, cpu: cpu_after })) if !pids.is_empty() => {
+            report.count("servers", "server processes", pids.len() as u64);
+            report.share("server_cpu_share", "server processor, idle", cpu_after.share_since(&cpu));
+            report.memory("memory_before", "memory before the first", before);
+            report.memory("memory_warm", "memory when warm", warmed);
+            report.memory("memory_full", "memory with all open", full);
+            report.memory("memory_after", "memory at the end", after);
+            report.count("warm", "connections when warm", warm);
+            per_connection(&mut report, "bytes_per_connection", "bytes per connection", open, before, after);
+            if warm < open && warm > 0 {
+                let beyond = open - warm;
+                let label = "  beyond the warm ones";
+                per_connection(&mut report, "bytes_per_connection_beyond_warm", label, beyond, warmed, after);
+            }
         }
-        report.count("warm", "connections when warm", warm);
-        per_connection(&mut report, "bytes_per_connection", "bytes per connection", opened, before, after);
-        if warm < opened && warm > 0 {
-            let beyond = opened - warm;
-            per_connection(
-                &mut report,
-                "bytes_per_connection_beyond_warm",
-                "  beyond the warm ones",
-                beyond,
-                warmed,
-                after,
-            );
-        }
-    } else {
-        report.note("server", "its memory and processor time with --pid".into());
+        _ if pids.is_empty() => report.note("server", "its memory and processor time with --pid".into()),
+        _ => report.note("server", "ended meanwhile".into()),
     }
     let mut latency = Latency::new();
     ends.said.iter().for_each(|said| latency.add_json(&said["opening"]));
@@ -132,7 +121,11 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
         report.latency("round_trips", "round trip of own pings", &round_trips);
     }
     report.print(options)?;
-    Ok(if failed + lost > 0 || opened < total { Verdict::Short } else { Verdict::Whole })
+    Ok(if failed + lost > 0 || opened < total || waited == Waited::Interrupted {
+        Verdict::Short
+    } else {
+        Verdict::Whole
+    })
 }
 
 fn per_connection(report: &mut Report, key: &str, label: &str, connections: u64, from: Memory, to: Memory) {
@@ -183,8 +176,11 @@ fn hold(fleet: &mut Fleet, duration: Duration) -> Result<Waited, Failure> {
             number(counts.pings)
         )
     };
-    let waited =
-        fleet.wait(Some(duration), |_| false, |counts| progress.at(began.elapsed().as_secs(), &message(counts)))?;
+    let waited = fleet.wait(
+        Some(duration),
+        |counts| counts.open == 0,
+        |counts| progress.at(began.elapsed().as_secs(), &message(counts)),
+    )?;
     progress.done(began.elapsed().as_secs(), &message(&fleet.counts()));
     Ok(waited)
 }

@@ -12,7 +12,7 @@ pub(crate) struct Series {
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 480.0;
 const LEFT: f64 = 80.0;
-const RIGHT: f64 = 24.0;
+const RIGHT: f64 = 40.0;
 const TOP: f64 = 84.0;
 const BOTTOM: f64 = 56.0;
 

@@ -99,6 +99,20 @@ fn of_ticks(pid: u32) -> Result<Duration, Failure> {
     Ok(Duration::from_millis(10 * ticks.ok_or_else(|| format!("/proc/{pid}/stat is not as expected"))?))
 }
 
+/// Memory and processor time at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    pub(crate) memory: Memory,
+    pub(crate) cpu: Cpu,
+}
+
+impl Sample {
+    /// Of all `pids` together.
+    pub(crate) fn of(pids: &[u32]) -> Result<Self, Failure> {
+        Ok(Self { memory: Memory::of(pids)?, cpu: Cpu::of(pids)? })
+    }
+}
+
 /// How many files a process may have open.
 pub(crate) fn file_limit(pid: &str) -> Result<u64, Failure> {
     let text = fs::read_to_string(format!("/proc/{pid}/limits"))?;

@@ -2,8 +2,9 @@
 
 use crate::latency::Latency;
 use crate::options::Options;
+use crate::process::{Cpu, Memory, Sample};
 use crate::{Failure, plot};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// What a run came to, row by row.
 pub(crate) struct Report {
@@ -27,6 +28,36 @@ impl Report {
     /// A number as it is.
     pub(crate) fn count(&mut self, key: &str, label: &str, value: u64) {
         self.row(key, label, number(value), value);
+    }
+
+    /// Processor time per time, as a share of one core.
+    pub(crate) fn share(&mut self, key: &str, label: &str, share: f64) {
+        self.row(key, label, format!("{:.2} % of a core", 100.0 * share), share);
+    }
+
+    /// Resident memory.
+    pub(crate) fn memory(&mut self, key: &str, label: &str, Memory { rss, anon }: Memory) {
+        let shown = format!("{} resident, {} of it anonymous", bytes(rss), bytes(anon));
+        self.row(key, label, shown, json!({"rss": rss, "anon": anon}));
+    }
+
+    /// What a server's work took: `n` pieces of it, which are called `what`.
+    pub(crate) fn server(&mut self, pids: &[u32], (before, after): (Option<Cpu>, Option<Sample>), n: u64, what: &str) {
+        match (before, after) {
+            _ if pids.is_empty() => self.note("server", "its processor time with --pid".into()),
+            (Some(before), Some(Sample { memory, cpu })) => {
+                self.share("server_cpu_share", "server processor", cpu.share_since(&before));
+                let per = cpu.seconds_since(&before) / (n.max(1) as f64 / 1e6);
+                self.row(
+                    "server_cpu_s_per_million",
+                    &format!("  per million {what}"),
+                    format!("{} s", three(per)),
+                    per,
+                );
+                self.memory("server_memory", "server memory", memory);
+            }
+            _ => self.note("server", "ended meanwhile".into()),
+        }
     }
 
     /// A row that only people need.

@@ -100,8 +100,10 @@ struct Job {
     targets: Vec<Connect>,
     /// Addresses to connect from, in turn; none: the system chooses.
     sources: Vec<IpAddr>,
-    /// The number of the first connection among those of all members: they take the targets in turn.
+    /// The number of the first connection among those of all members.
     first: u64,
+    /// Connections of all members.
+    all: u64,
     connections: u64,
     open_rate: f64,
     heartbeat: Option<Duration>,
@@ -131,6 +133,7 @@ impl Job {
             targets,
             sources,
             first: number("first")?,
+            all: number("all")?.max(1),
             connections: number("connections")?,
             open_rate: job["open_rate"].as_f64().ok_or("a job without open_rate")?,
             heartbeat: job["heartbeat_ms"].as_u64().map(Duration::from_millis),
@@ -324,8 +327,9 @@ impl Member {
                 return;
             }
             let number = self.job.first + self.begun;
-            let targets = self.job.targets.len();
-            let connect = &mut self.job.targets[number as usize % targets];
+            // Each target's connections follow one another, so that a server's pings go to one process or two: it answers them together.
+            let target = u128::from(number) * self.job.targets.len() as u128 / u128::from(self.job.all);
+            let connect = &mut self.job.targets[target as usize];
             if !self.job.sources.is_empty() {
                 connect.source = Some(self.job.sources[self.begun as usize % self.job.sources.len()]);
             }
