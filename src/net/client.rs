@@ -8,6 +8,7 @@ use crate::output::Output;
 use crate::sse::{EventSource, EventSourceEvent};
 use crate::time::Instant;
 use crate::ws::{self, ClientHandshake, Connection, HandshakeConfig, HandshakeEvent};
+use std::boxed::Box;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -32,8 +33,8 @@ pub(crate) struct ClientLine {
 }
 
 enum Kind {
-    Handshake { handshake: ClientHandshake, config: Arc<ws::Config>, failed: Option<io::ErrorKind> },
-    Source(EventSource),
+    Handshake { handshake: ClientHandshake, config: Arc<ws::Config>, failed: Option<ConnectError> },
+    Source(Box<EventSource>),
 }
 
 /// What feeding came to.
@@ -60,7 +61,7 @@ impl ClientLine {
     }
 
     pub(crate) fn source(connect: &Connect, source: EventSource) -> Self {
-        Self { to: connect.address, from: connect.source, connected: false, kind: Kind::Source(source) }
+        Self { to: connect.address, from: connect.source, connected: false, kind: Kind::Source(Box::new(source)) }
     }
 
     /// Whether it says itself when a connection is to be made.
@@ -76,7 +77,7 @@ impl ClientLine {
                 // It fits: nothing was written before.
                 let _ = handshake.start(out);
             }
-            (Kind::Handshake { failed, .. }, Err(e)) => *failed = Some(e.kind()),
+            (Kind::Handshake { failed, .. }, Err(e)) => *failed = Some(ConnectError::Io(e.kind())),
             (Kind::Source(source), Ok(())) => {
                 out.clear();
                 // A request that cannot be written is reported by the source itself.
@@ -94,7 +95,7 @@ impl ClientLine {
         random: &mut Random,
     ) -> ClientStep<'i> {
         match &mut self.kind {
-            Kind::Handshake { failed: Some(kind), .. } => ClientStep::Failed(Ended::Connect(ConnectError::Io(*kind))),
+            Kind::Handshake { failed: Some(error), .. } => ClientStep::Failed(Ended::Connect(*error)),
             Kind::Handshake { handshake, config, .. } => loop {
                 match handshake.next_event(input, out, now) {
                     Ok(Some(HandshakeEvent::Open(_))) => {
@@ -129,7 +130,7 @@ impl ClientLine {
             // Before the connection stands nothing may be written, so only the deadline counts.
             Kind::Handshake { handshake, failed, .. } if !self.connected => {
                 if handshake.poll_timeout().is_some_and(|at| at <= now) {
-                    failed.get_or_insert(io::ErrorKind::TimedOut);
+                    failed.get_or_insert(ConnectError::Io(io::ErrorKind::TimedOut));
                 }
             }
             Kind::Handshake { handshake, .. } => handshake.handle_timeout(now, out),
@@ -146,8 +147,13 @@ impl ClientLine {
 
     /// The application gives it up.
     pub(crate) fn close(&mut self) {
+        self.give_up(ConnectError::Io(io::ErrorKind::ConnectionAborted));
+    }
+
+    /// Ends it, for `cause` where it is still to be made.
+    pub(crate) fn give_up(&mut self, cause: ConnectError) {
         match &mut self.kind {
-            Kind::Handshake { failed, .. } => *failed = Some(io::ErrorKind::ConnectionAborted),
+            Kind::Handshake { failed, .. } => *failed = Some(cause),
             Kind::Source(source) => source.close(),
         }
     }

@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::forwarded::TrustedProxies;
 use super::limits::{AcceptRate, PerAddressLimit};
 
 /// How workers treat their connections. Take the default, change what you must, and give it to [`Server`](super::Server) or
@@ -28,6 +29,8 @@ pub struct Config {
     pub queue: QueueConfig,
     /// How many connections, and how fast.
     pub peers: PeerLimits,
+    /// Whose word counts on whom a connection is for. Default: nobody's.
+    pub proxies: TrustedProxies,
     /// How much one turn of the loop does.
     pub turn: TurnConfig,
     /// Topics of one worker and of one connection.
@@ -84,7 +87,8 @@ pub enum SlowPolicy {
 pub struct PeerLimits {
     /// Connections of a worker; what comes beyond is closed at once. Default: no limit but that of open files.
     pub most: Option<u32>,
-    /// Connections of one IP address. Default: off.
+    /// Connections of one IP address, over all workers. Default: off. The address is the socket's, or, on a connection of one of
+    /// [`Config::proxies`], that of the client which the proxy names; there a request too many is answered with 429.
     pub per_address: Option<PerAddressLimit>,
     /// Connections accepted per second. Default: off. What comes faster waits in the backlog.
     pub accept_rate: Option<AcceptRate>,
@@ -124,11 +128,7 @@ pub struct DrainConfig {
 
 impl Default for DrainConfig {
     fn default() -> Self {
-        Self {
-            over: Duration::from_secs(30),
-            code: ws::CloseCode::RESTART,
-            grace: Duration::from_secs(5),
-        }
+        Self { over: Duration::from_secs(30), code: ws::CloseCode::RESTART, grace: Duration::from_secs(5) }
     }
 }
 
@@ -167,6 +167,7 @@ pub(crate) struct Settings {
     pub(crate) upgrade: UpgradeConfig,
     pub(crate) queue: QueueConfig,
     pub(crate) peers: PeerLimits,
+    pub(crate) proxies: TrustedProxies,
     pub(crate) turn: TurnConfig,
     pub(crate) topics: TopicLimits,
     pub(crate) linger: Duration,
@@ -201,6 +202,7 @@ impl Config {
             upgrade: self.upgrade.clone(),
             queue: self.queue,
             peers: self.peers,
+            proxies: self.proxies.clone(),
             turn: self.turn,
             topics: self.topics,
             linger: self.linger.0,

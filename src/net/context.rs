@@ -55,9 +55,8 @@ impl SendError {
     /// The queue's word where it is full: what was to be sent, and the limit.
     pub const fn full(&self) -> Option<Full> {
         match self {
-            Self::WebSocket(ws::SendError::Full(full)) | Self::Stream(sse::StreamError::Response(ResponseError::Full(full))) => {
-                Some(*full)
-            }
+            Self::WebSocket(ws::SendError::Full(full))
+            | Self::Stream(sse::StreamError::Response(ResponseError::Full(full))) => Some(*full),
             _ => None,
         }
     }
@@ -154,6 +153,12 @@ impl<S> Context<'_, S> {
         Some(self.socket?.peer_addr().ok()?.as_socket()?.ip())
     }
 
+    /// The address of the client that sent a request with this head: that of the socket or, on a connection of one of
+    /// [`Config::proxies`](super::Config::proxies), the one which the proxy names.
+    pub fn client_address(&self, head: &RequestHead<'_>) -> Option<IpAddr> {
+        self.core.settings.proxies.client(self.remote_address(), &head.headers())
+    }
+
     /// Bytes that wait to be written, those of this turn included.
     #[inline]
     pub fn queued(&self) -> usize {
@@ -165,6 +170,11 @@ impl<S> Context<'_, S> {
     /// heartbeat allows.
     pub fn pause(&mut self) {
         self.cold().reading.paused = true;
+    }
+
+    #[inline]
+    pub(crate) fn is_paused(&self) -> bool {
+        self.cold.as_ref().is_some_and(|cold| cold.reading.paused)
     }
 
     /// Reads from this connection again.
@@ -194,7 +204,6 @@ impl<S> Context<'_, S> {
     /// Calls [`Handler::writable`](super::Handler::writable) once everything written so far has left.
     pub fn notify_writable(&mut self) {
         self.cold().wants_writable = true;
-        self.core.commands.push(Command::Resume(self.id));
     }
 
     // Requests.
@@ -237,7 +246,7 @@ impl<S> Context<'_, S> {
     }
 
     /// Holds the request: it is answered later, from any callback of this connection. After `at_most` [`Handler::timer`](super::Handler::timer) comes, and
-    /// a 204 if that does not answer it.
+    /// a 204 if that does not answer it. The answer ends the timer, too.
     pub fn hold(&mut self, at_most: Duration) {
         if let Line::Http(line) = &mut self.line
             && line.http.owes_answer()
@@ -470,9 +479,10 @@ impl<S> Context<'_, S> {
         self.core.broadcast_event(topic, event, to.except(self.id))
     }
 
-    /// Where the log is: a client that attaches now goes on from here.
+    /// Where a client that attaches now begins: it gets everything behind this position, and nothing up to it. That is this worker's place
+    /// in the log, which may be behind the log's own ([`Handle::cursor`](super::Handle::cursor)) by what is not delivered yet.
     pub fn cursor(&self) -> Cursor {
-        self.core.log.head()
+        self.core.read
     }
 
     /// Sends a message to another WebSocket of this worker or any other, behind all events of this turn. To one that is gone nothing is

@@ -14,7 +14,6 @@ use crate::ws::{self, CloseCode, HandshakeConfig, HandshakeConfigError, Prepared
 use std::boxed::Box;
 use std::sync::Arc;
 use std::time::Duration;
-use std::vec::Vec;
 
 /// The worker, for the length of one call that is about no connection in particular.
 pub struct Control<'a, H: Handler> {

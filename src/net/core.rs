@@ -2,6 +2,7 @@
 
 use super::config::{DrainConfig, Settings};
 use super::counters::Counters;
+use super::doors::Doors;
 use super::peer::PeerId;
 use super::publish::{Content, Log};
 use crate::hub::{Cursor, Entry, PublishError, Topics};
@@ -25,8 +26,11 @@ pub(crate) struct Core {
     pub(crate) settings: Arc<Settings>,
     pub(crate) topics: Topics,
     pub(crate) log: Arc<Log>,
+    /// The last publication that this worker has read: who attaches to a topic now gets what comes behind it.
+    pub(crate) read: Cursor,
     pub(crate) counters: Arc<Counters>,
     pub(crate) random: Random,
+    pub(crate) doors: Doors,
     /// What callbacks asked for that concerns others, in the order of the calls.
     pub(crate) commands: Vec<Command>,
     /// Messages and events sent by callbacks, not yet counted.
@@ -42,8 +46,10 @@ pub(crate) enum Command {
     Send(PeerId, Prepared),
     SendBlock(PeerId, bytes::Bytes),
     Close(PeerId, CloseCode, Box<str>),
-    /// Look whether something is to be done that was put off: reading, telling of an empty queue.
+    /// Look whether something is to be done that was put off: reading.
     Resume(PeerId),
+    /// Tell the handler that nothing waits any more, if it wants to know.
+    Emptied(PeerId),
     /// Look at a new outgoing connection for the first time.
     Start(PeerId),
     Drain(DrainConfig),
@@ -85,7 +91,6 @@ impl Core {
     fn append(&mut self, topic: &str, except: Option<PeerId>, content: Content) -> Result<Cursor, PublishError> {
         let cursor = self.log.append(self.clock.unix_ms(self.now), topic, except, content)?;
         self.published = true;
-        self.counters.publications.add(1);
         Ok(cursor)
     }
 }

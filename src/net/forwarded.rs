@@ -60,6 +60,11 @@ impl TrustedProxies {
         self.ranges.ranges.iter().any(|range| range.contains(address))
     }
 
+    /// Whether whoever connected from `socket` (`None`: over a unix-domain socket) is one of the proxies.
+    pub(crate) fn trusts(&self, socket: Option<IpAddr>) -> bool {
+        socket.map_or(self.ranges.unix, |address| self.contains(address))
+    }
+
     /// The client's address, for a request with these `headers` on a connection from `socket` (`None`: a unix-domain socket).
     ///
     /// The walk goes from the right and stops at the first address that is not one of the proxies, or at an entry that is no address
@@ -69,8 +74,7 @@ impl TrustedProxies {
     /// O(field), and nothing but a comparison where `socket` is not one of the proxies.
     pub fn client(&self, socket: Option<IpAddr>, headers: &Headers<'_>) -> Option<IpAddr> {
         let socket = socket.map(|address| address.to_canonical());
-        let trusted = socket.map_or(self.ranges.unix, |address| self.contains(address));
-        if !trusted {
+        if !self.trusts(socket) {
             return socket;
         }
         let name = match self.field {

@@ -119,6 +119,7 @@ impl Cold {
             && self.timer.is_none()
             && self.reading == Reading::default()
             && self.lost == 0
+            && !self.wants_writable
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -281,7 +282,6 @@ impl<S: Default> Entry for Peer<S> {
         }
     }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,6 @@ use mio::{Events, Poll};
 use std::fmt;
 use std::io::ErrorKind;
 use std::num::NonZeroUsize;
-use std::string::String;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::vec::Vec;
@@ -64,7 +63,7 @@ impl<H: Handler + 'static> Server<H> {
             let registry = poll.registry().try_clone()?;
             let name = std::format!("tautline-{number}");
             let (started, outcome) = std::sync::mpsc::channel();
-            let thread = thread::Builder::new().name(String::from(name)).spawn(move || {
+            let thread = thread::Builder::new().name(name).spawn(move || {
                 let mut worker = match Worker::join(shared, number, make(usize::from(number)), &registry) {
                     Ok(worker) => worker,
                     Err(e) => return drop(started.send(Err(e))),

@@ -18,7 +18,7 @@ use mio::Waker;
 use std::boxed::Box;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::vec::Vec;
 
 /// A call on a worker's thread.
@@ -32,7 +32,8 @@ pub(super) enum Post<H: Handler> {
 
 /// What other threads left for a worker.
 pub(super) struct Mailbox<H: Handler> {
-    posts: Mutex<Vec<Post<H>>>,
+    /// `None`: the worker is gone.
+    posts: Mutex<Option<Vec<Post<H>>>>,
     /// There is something to look for, and the worker was woken for it.
     signalled: AtomicBool,
     waker: OnceLock<Waker>,
@@ -40,7 +41,7 @@ pub(super) struct Mailbox<H: Handler> {
 
 impl<H: Handler> Mailbox<H> {
     fn new() -> Self {
-        Self { posts: Mutex::new(Vec::new()), signalled: AtomicBool::new(false), waker: OnceLock::new() }
+        Self { posts: Mutex::new(Some(Vec::new())), signalled: AtomicBool::new(false), waker: OnceLock::new() }
     }
 
     pub(super) fn open(&self, waker: Waker) {
@@ -52,14 +53,27 @@ impl<H: Handler> Mailbox<H> {
     }
 
     pub(super) fn take(&self) -> Vec<Post<H>> {
-        if !self.signalled.swap(false, Ordering::AcqRel) {
+        if !self.signalled.load(Ordering::Relaxed) || !self.signalled.swap(false, Ordering::AcqRel) {
             return Vec::new();
         }
-        std::mem::take(&mut *self.posts.lock().unwrap_or_else(PoisonError::into_inner))
+        self.lock().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The worker is gone: nothing is kept for it any more.
+    pub(super) fn close(&self) {
+        let left = self.lock().take();
+        // Outside the lock: what a call holds may do anything when it is dropped.
+        drop(left);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Post<H>>>> {
+        self.posts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn post(&self, post: Post<H>) {
-        self.posts.lock().unwrap_or_else(PoisonError::into_inner).push(post);
+        if let Some(posts) = &mut *self.lock() {
+            posts.push(post);
+        }
         self.wake();
     }
 
@@ -218,7 +232,10 @@ impl<H: Handler> Handle<H> {
 
     /// What was counted so far, over all workers.
     pub fn totals(&self) -> Totals {
-        Totals::of(self.shared.counters.iter().map(|counters| &**counters))
+        let mut totals = Totals::of(self.shared.counters.iter().map(|counters| &**counters));
+        // By workers and by other threads: the log knows of all.
+        totals.publications = self.shared.log.appended();
+        totals
     }
 
     /// Where the log is.

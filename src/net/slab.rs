@@ -150,6 +150,7 @@ impl<T: Entry> Slab<T> {
     }
 
     /// How many slots memory is held for.
+    #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
         self.chunks.len() * CHUNK
     }

@@ -1,19 +1,15 @@
 //! New connections, incoming and outgoing.
 
 use super::{ACCEPT_REST, Worker};
-use crate::net::config::PeerLimits;
 use crate::net::handler::Handler;
-use crate::net::limits::{AcceptBucket, PerAddress, Seat};
 use crate::net::listener::Listener;
 use crate::net::peer::{HttpLine, Peer, PeerId, Wire, flag};
 use crate::time::Instant;
 use mio::Interest;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::boxed::Box;
-use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use super::Cause;
 
@@ -54,35 +50,6 @@ impl Acceptor {
     }
 }
 
-/// Who may come in.
-pub(super) struct Admission {
-    most: Option<u32>,
-    rate: Option<AcceptBucket>,
-    per_address: Option<Arc<PerAddress>>,
-    /// What this worker's connections count towards, where addresses are limited.
-    seats: HashMap<u32, Seat>,
-}
-
-impl Admission {
-    pub(super) fn new(limits: &PeerLimits, addresses: &Option<Arc<PerAddress>>) -> Self {
-        Self {
-            most: limits.most,
-            rate: limits.accept_rate.map(AcceptBucket::new),
-            per_address: addresses.clone(),
-            seats: HashMap::new(),
-        }
-    }
-
-    /// A connection is gone.
-    pub(super) fn leave(&mut self, index: u32) {
-        if let Some(per_address) = &self.per_address
-            && let Some(seat) = self.seats.remove(&index)
-        {
-            per_address.leave(seat);
-        }
-    }
-}
-
 impl<H: Handler> Worker<H> {
     pub(super) fn accept(&mut self) {
         for number in 0..self.acceptors.len() {
@@ -100,14 +67,18 @@ impl<H: Handler> Worker<H> {
                 State::Resting(until) if now < until => return,
                 _ => acceptor.state = State::Ready,
             }
-            if let Some(rate) = &mut self.admission.rate
-                && let Err(until) = rate.take(now)
+            if let Some(rate) = &self.accept_rate
+                && let Err(until) = rate.check(now)
             {
                 acceptor.state = State::Resting(until);
                 return;
             }
             match acceptor.listener.accept() {
                 Ok((socket, address)) => {
+                    if let Some(rate) = &mut self.accept_rate {
+                        // There is one: it was asked for just now.
+                        let _ = rate.take(now);
+                    }
                     self.core.counters.accepted.add(1);
                     self.admit(socket, address);
                     self.tick();
@@ -127,20 +98,16 @@ impl<H: Handler> Worker<H> {
 
     /// Takes a new connection in, and reads it at once: most clients have sent their request by now.
     fn admit(&mut self, socket: Socket, address: Option<SocketAddr>) {
-        if self.admission.most.is_some_and(|most| self.peers.len() >= most as usize) {
+        let socket_address = address.map(|address| address.ip());
+        let settings = &self.core.settings;
+        if settings.peers.most.is_some_and(|most| self.peers.len() >= most as usize) {
             self.core.counters.refused.add(1);
             return;
         }
-        let mut seat = None;
-        if let Some(per_address) = &self.admission.per_address
-            && let Some(address) = address
-        {
-            seat = per_address.admit(address.ip());
-            if seat.is_none() {
-                self.core.counters.refused.add(1);
-                return;
-            }
-        }
+        let Ok(admitted) = self.core.doors.admit(socket_address, &settings.proxies) else {
+            self.core.counters.refused.add(1);
+            return;
+        };
         let now = self.core.now;
         let wire = Wire::Http(Box::new(HttpLine::new(&self.core.settings.http, now)));
         let index = self.peers.insert_with(|_, generation| {
@@ -148,9 +115,7 @@ impl<H: Handler> Worker<H> {
             peer.meta.set(flag::READABLE);
             peer
         });
-        if let Some(seat) = seat {
-            self.admission.seats.insert(index, seat);
-        }
+        self.core.doors.enter(index, admitted);
         self.readable(index);
         // Registering behind the first read spares an event for what was read; what came since is reported all the same.
         if let Some(peer) = self.peers.get_mut(index)

@@ -8,7 +8,9 @@ mod serve;
 use super::config::{Config, ConfigError};
 use super::control::Control;
 use super::core::{Command, Core, Random};
+use super::doors::Doors;
 use super::handler::Handler;
+use super::limits::AcceptBucket;
 use super::listener::Listener;
 use super::peer::{Peer, PeerId, Wire, flag};
 use super::publish::Published;
@@ -19,7 +21,7 @@ use crate::hub::{Reader, Topics};
 use crate::input::Buffers;
 use crate::output::Output;
 use crate::time::{Instant, earlier};
-use accept::{Acceptor, Admission};
+use accept::Acceptor;
 use drain::Drain;
 use mio::event::Event;
 use mio::unix::SourceFd;
@@ -86,7 +88,7 @@ pub struct Worker<H: Handler> {
     /// Outgoing connections to be made.
     connects: Vec<PeerId>,
     acceptors: Vec<Acceptor>,
-    admission: Admission,
+    accept_rate: Option<AcceptBucket>,
     reader: Reader,
     /// Publications read so far.
     seen: u64,
@@ -173,15 +175,17 @@ impl<H: Handler> Worker<H> {
         shared.mailbox(number).open(waker);
         let settings = shared.settings.clone();
         let now = shared.time.now();
-        let reader = shared.log.add_reader();
+        let (reader, seen, read) = shared.log.add_reader();
         let core = Core {
             worker: number,
             now,
             clock: shared.time,
             topics: Topics::new(settings.topics),
             log: shared.log.clone(),
+            read,
             counters: shared.counters(number).clone(),
             random: Random::new()?,
+            doors: Doors::new(shared.addresses.clone()),
             commands: Vec::new(),
             sent: 0,
             draining: false,
@@ -199,9 +203,9 @@ impl<H: Handler> Worker<H> {
             ready: Vec::new(),
             connects: Vec::new(),
             acceptors: Vec::new(),
-            admission: Admission::new(&settings.peers, &shared.addresses),
+            accept_rate: settings.peers.accept_rate.map(AcceptBucket::new),
             reader,
-            seen: shared.log.appended(),
+            seen,
             alarm: None,
             drain: None,
             life: Life::New,
@@ -349,8 +353,9 @@ impl<H: Handler> Worker<H> {
     fn serve_listed(&mut self, id: PeerId) {
         if let Some(peer) = self.peers.get_if(id.index, id.generation) {
             peer.meta.clear(flag::LISTED);
+            let broken = peer.meta.has(flag::BROKEN);
             self.tick();
-            self.readable(id.index);
+            if broken { self.end(id.index) } else { self.readable(id.index) }
         }
     }
 
@@ -359,7 +364,7 @@ impl<H: Handler> Worker<H> {
         let mut due = std::mem::take(&mut self.due);
         self.wheel.expire(&mut self.peers, now, self.core.settings.turn.timers, &mut due);
         for index in due.drain(..) {
-            self.serve(index, Cause::Timer);
+            self.time_out(index);
         }
         self.due = due;
         if self.alarm.is_some_and(|at| at <= now) {
@@ -410,6 +415,11 @@ impl<H: Handler> Worker<H> {
                 Command::Resume(id) => {
                     if let Some(index) = self.local(id) {
                         self.settle(index, 0);
+                    }
+                }
+                Command::Emptied(id) => {
+                    if let Some(index) = self.local(id) {
+                        self.serve(index, Cause::Emptied);
                     }
                 }
                 Command::Start(id) => {
@@ -478,7 +488,7 @@ impl<H: Handler> Worker<H> {
     fn remove(&mut self, index: u32) {
         self.wheel.clear(&mut self.peers, index);
         self.core.topics.forget(index);
-        self.admission.leave(index);
+        self.core.doors.leave(index);
         let peer = self.peers.remove(index);
         self.core.counters.queued.sub(peer.queued() as u64);
         self.core.counters.gone.add(1);
@@ -490,7 +500,7 @@ impl<H: Handler> Worker<H> {
         for index in self.peers.iter_indices().collect::<Vec<_>>() {
             if let Some(peer) = self.peers.get_mut(index) {
                 peer.meta.set(flag::BROKEN | flag::EOF);
-                self.serve(index, Cause::End);
+                self.serve(index, Cause::Stop);
             }
             if self.peers.get(index).is_some() {
                 self.remove(index);
@@ -503,6 +513,7 @@ impl<H: Handler> Worker<H> {
 impl<H: Handler> Drop for Worker<H> {
     fn drop(&mut self) {
         self.shared.log.remove_reader(self.reader);
+        self.shared.mailbox(self.core.worker).close();
     }
 }
 

@@ -7,8 +7,9 @@ use crate::http::{self, Response};
 use crate::net::client::ClientStep;
 use crate::net::config::SlowPolicy;
 use crate::net::context::{Context, Line, SendError};
+use crate::net::core::Command;
 use crate::net::counters::Transport;
-use crate::net::handler::{Ended, Handler, Message};
+use crate::net::handler::{ConnectError, Ended, Handler, Message};
 use crate::net::peer::{HttpLine, Mode, Peer, PeerId, Wire, flag};
 use crate::net::publish::Published;
 use crate::output::Output;
@@ -28,11 +29,16 @@ const FLUSH: usize = 256 << 10;
 /// What a connection is looked at for.
 pub(super) enum Cause<'a> {
     /// So many bytes of the read buffer, behind so many that were read to where they stay.
-    Read { ahead: usize, read: usize },
+    Read {
+        ahead: usize,
+        read: usize,
+    },
     /// Bytes that were read before and kept.
     Kept(Vec<u8>),
     /// The peer ended its side, or the socket failed.
     End,
+    /// The worker ends, and with it the connection.
+    Stop,
     /// A deadline has come.
     Timer,
     /// The socket takes bytes again, or may.
@@ -116,7 +122,7 @@ impl<H: Handler> Worker<H> {
                 end => {
                     peer.meta.set(if end.is_ok() { flag::EOF } else { flag::EOF | flag::BROKEN });
                     peer.meta.clear(flag::READABLE);
-                    self.serve(index, Cause::End);
+                    self.end(index);
                     return;
                 }
             };
@@ -138,6 +144,24 @@ impl<H: Handler> Worker<H> {
                 self.list(index);
                 return;
             }
+        }
+    }
+
+    /// The peer ended its side, or the socket failed.
+    pub(super) fn end(&mut self, index: u32) {
+        match self.peers.get(index).map(|peer| &peer.wire) {
+            Some(Wire::Lingering(_)) => self.finish(index),
+            _ => self.serve(index, Cause::End),
+        }
+    }
+
+    /// A deadline has come, or may have.
+    pub(super) fn time_out(&mut self, index: u32) {
+        let now = self.core.now;
+        match self.peers.get(index).map(|peer| &peer.wire) {
+            Some(Wire::Lingering(until)) if *until <= now => self.remove(index),
+            Some(Wire::Lingering(_)) => self.set_timer(index),
+            _ => self.serve(index, Cause::Timer),
         }
     }
 
@@ -190,7 +214,7 @@ impl<H: Handler> Worker<H> {
             }
             let fed = match &cx.line {
                 Line::WebSocket(_) => feed_websocket(handler, &mut cx, &mut input, half),
-                Line::Http(_) => feed_http(handler, &mut cx, &mut input),
+                Line::Http(_) => feed_http(handler, &mut cx, &mut input, half),
                 Line::Client(_) => feed_client(handler, &mut cx, &mut input),
                 Line::Over => Fed::Dry,
             };
@@ -206,6 +230,11 @@ impl<H: Handler> Worker<H> {
                     scratch.clear();
                     own = None;
                     *socket = None;
+                    // What the old connection still had to say is nothing to the new one.
+                    input.skip_all();
+                    if let Some(cold) = cold {
+                        cold.kept = Vec::new();
+                    }
                     meta.clear(flag::EOF | flag::BROKEN | flag::HANGUP | flag::READABLE | flag::REGISTERED);
                     self.connects.push(id);
                     break false;
@@ -257,13 +286,13 @@ impl<H: Handler> Worker<H> {
             cold.get_or_insert_default().kept = rest;
         }
         drop(input);
+        if wrote > 0
+            && writable
+            && let Wire::WebSocket(ws) = wire
+        {
+            ws.handle_drained(core.now);
+        }
         if let Some(own) = own.filter(|own| !own.is_empty()) {
-            if wrote > 0
-                && writable
-                && let Wire::WebSocket(ws) = wire
-            {
-                ws.handle_drained(core.now);
-            }
             core.counters.queued.add(own.len() as u64);
             cold.get_or_insert_default().outbox = Some(own);
         }
@@ -281,6 +310,7 @@ impl<H: Handler> Worker<H> {
         let Some(peer) = self.peers.get_mut(index) else { return };
         let queue = &self.core.settings.queue;
         let (limit, now) = (queue.limit, self.core.now);
+        let id = PeerId { worker: self.core.worker, index, generation: peer.generation };
         let queued = peer.queued();
         let held = match &peer.wire {
             Wire::WebSocket(ws) => ws.held(),
@@ -300,13 +330,17 @@ impl<H: Handler> Worker<H> {
             }
             if queued == 0 {
                 cold.stall = None;
-                emptied = std::mem::take(&mut cold.wants_writable) || cold.lost > 0;
+                emptied = cold.wants_writable || cold.lost > 0;
             } else if wrote > 0
                 && cold.stall.is_some()
                 && let SlowPolicy::Close { after } = queue.slow
             {
                 cold.stall = Some(now + after);
             }
+        }
+        if over && peer.meta.has(flag::BROKEN) {
+            self.remove(index);
+            return;
         }
         peer.cool();
         let resumed = !peer.is_paused()
@@ -325,8 +359,8 @@ impl<H: Handler> Worker<H> {
             self.list(index);
         }
         if emptied {
-            self.serve(index, Cause::Emptied);
-            return;
+            // Not from here: the handler may ask again, and again.
+            self.core.commands.push(Command::Emptied(id));
         }
         self.set_timer(index);
     }
@@ -384,9 +418,11 @@ fn act<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, cause: Cause
                 let _ = ws.filled(ahead, cx.out, now);
             }
         }
-        Cause::End => match &mut cx.line {
+        Cause::End | Cause::Stop => match &mut cx.line {
             Line::WebSocket(ws) => ws.handle_eof(now),
             Line::Http(line) => line.http.handle_eof(now),
+            // An event source would come back.
+            Line::Client(line) if matches!(cause, Cause::Stop) => line.give_up(ConnectError::Stopped),
             Line::Client(line) => line.handle_eof(now),
             Line::Over => {}
         },
@@ -396,11 +432,14 @@ fn act<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, cause: Cause
             }
         }
         Cause::Emptied => {
-            let lost = cx.cold.as_mut().map_or(0, |cold| std::mem::take(&mut cold.lost));
+            let waiting = cx.cold.as_mut().map(|cold| (std::mem::take(&mut cold.lost), std::mem::take(&mut cold.wants_writable)));
+            let (lost, wanted) = waiting.unwrap_or_default();
             if lost > 0 {
                 handler.lost(lost, cx);
             }
-            handler.writable(cx);
+            if wanted {
+                handler.writable(cx);
+            }
         }
         Cause::Timer => act_on_time(handler, cx),
         Cause::Send(message) => {
@@ -419,6 +458,8 @@ fn act<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, cause: Cause
                 handler.publication(publication, cx);
             }
         }
+        // One that only lingers was told of its end before.
+        Cause::Drain(_) if matches!(cx.line, Line::Over) => {}
         Cause::Drain(code) => {
             handler.drained(cx);
             let random = cx.random();
@@ -445,6 +486,11 @@ fn account<S>(cx: &mut Context<'_, S>, outcome: Result<(), SendError>) {
                 SlowPolicy::Close { .. } => give_up(cx),
                 SlowPolicy::Drop => cx.cold.get_or_insert_default().lost += 1,
             }
+        }
+        // The handler is in the middle of a message of its own fragments, and may be for long.
+        Err(SendError::WebSocket(ws::SendError::MessageOpen)) => {
+            cx.core.counters.dropped.add(1);
+            cx.cold.get_or_insert_default().lost += 1;
         }
         Err(_) => {}
     }
@@ -510,7 +556,10 @@ fn drain<S>(cx: &mut Context<'_, S>, code: CloseCode, random: u64) {
 
 /// Answers a request in the loop's own name. Where there is no room the connection ends instead.
 fn answer(line: &mut HttpLine, status: u16, headers: &[(&str, &str)], out: &mut Output) {
-    line.mode = Mode::Plain;
+    // That a hold is over is seen, and counted, where the line is fed.
+    if !matches!(line.mode, Mode::Held) {
+        line.mode = Mode::Plain;
+    }
     if line.http.respond(&Response::new(status).headers(headers), &[], out).is_err() {
         line.http.abort();
     }
@@ -528,6 +577,9 @@ fn feed_websocket<H: Handler>(
     let most = if cx.out.is_blocked() { half } else { half.min(FLUSH) };
     let mut messages = 0;
     let fed = loop {
+        if cx.is_paused() && !input.is_empty() {
+            break Fed::Paused;
+        }
         let Line::WebSocket(ws) = &mut cx.line else { break Fed::Dry };
         match ws.next_event(input, cx.out, now) {
             Ok(Some(ws::Event::Text(text))) => {
@@ -556,25 +608,33 @@ fn feed_websocket<H: Handler>(
         if cx.out.len() >= most {
             break Fed::Flush;
         }
-        if let Some(cold) = cx.cold
-            && cold.reading.paused
-        {
-            break Fed::Paused;
-        }
     };
     cx.core.counters.messages_in.add(messages);
     fed
 }
 
 /// Feeds an HTTP connection and hands out what comes of it.
-fn feed_http<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input: &mut Input<'_>) -> Fed {
+fn feed_http<H: Handler>(
+    handler: &mut H,
+    cx: &mut Context<'_, H::State>,
+    input: &mut Input<'_>,
+    half: usize,
+) -> Fed {
     let now = cx.core.now;
+    let most = if cx.out.is_blocked() { half } else { half.min(FLUSH) };
     loop {
+        if cx.is_paused() && !input.is_empty() {
+            return Fed::Paused;
+        }
         let Line::Http(line) = &mut cx.line else { return Fed::Dry };
         if matches!(line.mode, Mode::Held) && !line.http.owes_answer() && !line.http.is_finished() {
             line.mode = Mode::Plain;
             cx.meta.clear(flag::REPORTED);
             cx.core.counters.closed(Transport::LongPoll, cx.meta.age_ms(now));
+            // The hold's; it would be a riddle to the handler now.
+            if let Some(cold) = cx.cold {
+                cold.timer = None;
+            }
         }
         match line.http.next_event(input, cx.out, now) {
             Ok(Some(HttpEvent::Request(head))) => {
@@ -583,6 +643,12 @@ fn feed_http<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input:
                 line.body = Vec::new();
                 if cx.core.draining {
                     answer(line, 503, &[("Retry-After", "1")], cx.out);
+                    line.http.shut_down();
+                    continue;
+                }
+                if cx.core.doors.speak_for(cx.id.index, &head.headers(), &cx.core.settings.proxies).is_err() {
+                    cx.core.counters.refused.add(1);
+                    answer(line, 429, &[("Retry-After", "1")], cx.out);
                     line.http.shut_down();
                     continue;
                 }
@@ -616,7 +682,10 @@ fn feed_http<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input:
                 {
                     cx.meta.clear(flag::REPORTED);
                     cx.core.counters.closed(transport, cx.meta.age_ms(now));
-                    handler.closed(&ended, cx);
+                    // A held request that was answered is not one whose client went away.
+                    if ended != Ended::Held(http::Closed::Finished) {
+                        handler.closed(&ended, cx);
+                    }
                 }
                 return Fed::Over;
             }
@@ -632,7 +701,7 @@ fn feed_http<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input:
             cx.core.counters.failed(Transport::Http);
             answer(line, 500, &[], cx.out);
         }
-        if cx.out.len() >= FLUSH {
+        if cx.out.len() >= most {
             return Fed::Flush;
         }
     }
@@ -642,6 +711,9 @@ fn feed_http<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input:
 fn feed_client<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input: &mut Input<'_>) -> Fed {
     let now = cx.core.now;
     loop {
+        if cx.is_paused() && !input.is_empty() {
+            return Fed::Paused;
+        }
         let Line::Client(line) = &mut cx.line else { return Fed::Dry };
         match line.step(input, cx.out, now, &mut cx.core.random) {
             ClientStep::Dry => return Fed::Dry,
