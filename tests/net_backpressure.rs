@@ -425,7 +425,7 @@ fn q1_messages_sent_to_one_peer_from_elsewhere_meet_the_same_policy() {
     server.log.wait("opened", 1);
     let peer = server.id("peer");
     let message = Prepared::binary(&[1; 100_000]);
-    (0..200).for_each(|_| server.handle.send_to(peer, message.clone()));
+    (0..200).for_each(|_| server.handle.send_to(peer, message.clone()).unwrap());
     // Behind all of them.
     server.ask(peer.worker(), |_, _| ());
     assert!(server.totals().dropped > 0, "what does not fit is dropped");

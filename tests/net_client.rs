@@ -153,7 +153,7 @@ fn a_websocket_is_opened_messages_go_both_ways_and_it_closes_cleanly() {
         peer.write(b"\x82\x03abc");
         assert_eq!(peer.frame().1, b"abc");
     }
-    server.handle.send_to(id, tautline::ws::Prepared::text("by handle"));
+    server.handle.send_to(id, tautline::ws::Prepared::text("by handle")).unwrap();
     assert_eq!(peer.frame(), (TEXT, b"by handle".to_vec()));
     peer.write(b"\x88\x02\x0f\xa0");
     assert_eq!(peer.frame(), (CLOSE, vec![0x0f, 0xa0]));
@@ -280,7 +280,7 @@ fn outgoing_connections_can_be_given_up_at_every_stage_and_each_has_one_closed()
         peer = Peer::accept(&there);
     }
     peer.head();
-    server.handle.close_peer(id, code(1000), "");
+    server.handle.close_peer(id, code(1000), "").unwrap();
     peer.expect_end();
     server.log.wait("closed Connect(Io(ConnectionAborted))", 2);
     // Open.
@@ -288,7 +288,7 @@ fn outgoing_connections_can_be_given_up_at_every_stage_and_each_has_one_closed()
     let mut peer = Peer::accept(&there);
     peer.upgrade(b"");
     server.log.wait("opened", 1);
-    server.handle.close_peer(id, code(4000), "enough");
+    server.handle.close_peer(id, code(4000), "enough").unwrap();
     assert_eq!(peer.frame(), (CLOSE, [&[0x0f, 0xa0], &b"enough"[..]].concat()));
     peer.write(b"\x88\x02\x0f\xa0");
     server.log.wait("closed websocket 4000", 1);
@@ -396,7 +396,7 @@ fn an_event_source_reads_the_librarys_own_streams_across_a_restart() {
         // It is subscribed by the path's query, which this URL has not: so to the one stream.
         let block = event.to_bytes().unwrap();
         eventually("the stream is known", || !server.ids.lock().unwrap().is_empty());
-        server.handle.send_block_to(server.id(""), block);
+        server.handle.send_block_to(server.id(""), block).unwrap();
     };
     publish(&first, "first");
     here.log.wait("event first", 1);

@@ -82,9 +82,11 @@ fn every_subscriber_gets_every_publication_once_and_in_one_order_across_workers_
                     handle.publish("t", &Event::new(&format!("handle {thread} {number:03}"))).unwrap();
                     client.send_text(&format!("t socket {thread} {number:03}"));
                     let event = format!("call {thread} {number:03}");
-                    handle.call(thread, move |_, control| {
-                        control.publish("t", &Event::new(&event)).unwrap();
-                    });
+                    handle
+                        .call(thread, move |_, control| {
+                            control.publish("t", &Event::new(&event)).unwrap();
+                        })
+                        .unwrap();
                 }
                 client
             })

@@ -245,7 +245,7 @@ impl<S> Context<'_, S> {
         }
     }
 
-    /// Holds the request: it is answered later, from any callback of this connection. After `at_most` [`Handler::timer`](super::Handler::timer) comes, and
+    /// Holds the request: it is answered later, from any callback of this connection; then its timer and its subscriptions end. After `at_most` [`Handler::timer`](super::Handler::timer) comes, and
     /// a 204 if that does not answer it. The answer ends the timer, too.
     pub fn hold(&mut self, at_most: Duration) {
         if let Line::Http(line) = &mut self.line
@@ -259,7 +259,7 @@ impl<S> Context<'_, S> {
         }
     }
 
-    /// Makes the connection a WebSocket, if `head` satisfies RFC 6455 section 4.2.1 and the origin policy
+    /// Makes the connection a WebSocket (from [`Handler::opened`](super::Handler::opened) on: what is sent or closed before has no effect), if `head` satisfies RFC 6455 section 4.2.1 and the origin policy
     /// ([`Config::upgrade`](super::Config::upgrade)).
     ///
     /// # Errors

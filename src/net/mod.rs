@@ -91,5 +91,5 @@ pub use listener::{ListenAddress, ListenCause, ListenConfig, ListenError, NoDela
 pub use peer::PeerId;
 pub use publish::Published;
 pub use server::Server;
-pub use shared::Handle;
+pub use shared::{Handle, PostError};
 pub use worker::{StartError, Worker};

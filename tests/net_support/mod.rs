@@ -277,7 +277,7 @@ impl Running {
         f: impl FnOnce(&mut Script, &mut Control<'_, Script>) -> T + Send + 'static,
     ) -> T {
         let (sender, answer) = mpsc::channel();
-        self.handle.call(worker, move |script, control| drop(sender.send(f(script, control))));
+        self.handle.call(worker, move |script, control| drop(sender.send(f(script, control)))).expect("room");
         answer.recv_timeout(WAIT).expect("the worker answers")
     }
 

@@ -627,7 +627,8 @@ fn feed_http<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input:
             line.mode = Mode::Plain;
             cx.meta.clear(flag::REPORTED);
             cx.core.counters.closed(Transport::LongPoll, cx.meta.age_ms(now));
-            // The hold's; it would be a riddle to the handler now.
+            // The hold's; they would be a riddle to the handler now.
+            cx.core.topics.forget(cx.id.index);
             if let Some(cold) = cx.cold {
                 cold.timer = None;
             }
