@@ -333,9 +333,11 @@ fn chaos_of_several_workers(phase: Duration) {
     rage(address, 3, Instant::now() + phase);
     let peers = |worker| {
         let (sender, answer) = std::sync::mpsc::channel();
-        handle.call(worker, move |_, control| {
-            let _ = sender.send(control.peers());
-        });
+        handle
+            .call(worker, move |_, control| {
+                let _ = sender.send(control.peers());
+            })
+            .unwrap();
         answer.recv_timeout(WAIT).expect("the worker answers")
     };
     eventually("every slot is free", || (0..3).map(peers).sum::<usize>() == 0);

@@ -62,20 +62,20 @@ fn serve() -> Result<(), Failure> {
         match order["do"].as_str() {
             Some("open") => {
                 let until = order["until"].as_u64().unwrap_or(0);
-                handle.call(0, move |member, control| member.open(until, control));
+                handle.call(0, move |member, control| member.open(until, control))?;
             }
             Some("go") => {
                 // A moment ahead, so that the first message is not late.
                 let begun = clock.now() + Duration::from_millis(5);
                 let window = Window::read(&order, begun);
-                handle.call(0, move |member, control| member.go(window, control));
+                handle.call(0, move |member, control| member.go(window, control))?;
                 if let Some(pace) = &pace {
                     pace.start(window, clock, handle.clone());
                 }
             }
             Some("measure") => {
                 let from = order["from_unix_ns"].as_u64().unwrap_or(0);
-                handle.call(0, move |member, _| member.measure(from));
+                handle.call(0, move |member, _| member.measure(from))?;
             }
             Some("end") => {
                 polite = order["polite"] == true;
