@@ -7,7 +7,7 @@ use net_support::wire::{self, Client, End, field};
 use net_support::{On, WAIT, code, config, eventually, eventually_eq, start};
 use std::time::Duration;
 use tautline::http::Response;
-use tautline::net::{Audience, DrainConfig, Message, SendError, Transport};
+use tautline::net::{Audience, DrainConfig, Message, PostError, SendError, Transport};
 use tautline::sse::Event;
 use tautline::ws::Prepared;
 
@@ -332,17 +332,19 @@ fn calls_from_other_threads_run_once_each_in_the_order_of_one_thread() {
             std::thread::spawn(move || {
                 for number in 0..500 {
                     let worker = number % 2;
-                    handle.call(worker, move |script, control| {
-                        assert_eq!(control.worker(), worker);
-                        script.log.push(format!("{worker} {thread} {number:04}"));
-                    });
+                    handle
+                        .call(worker, move |script, control| {
+                            assert_eq!(control.worker(), worker);
+                            script.log.push(format!("{worker} {thread} {number:04}"));
+                        })
+                        .unwrap();
                 }
             })
         })
         .collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     // Nobody there: nothing happens.
-    server.handle.call(7, |_, _| panic!("there is no such worker"));
+    assert_eq!(server.handle.call(7, |_, _| panic!("there is no such worker")), Err(PostError::Gone));
     eventually_eq(2000, || server.log.all().len());
     let all = server.log.all();
     for worker in 0..2 {
@@ -363,7 +365,7 @@ fn what_is_posted_to_a_server_that_is_gone_is_dropped_and_not_kept() {
     let held = std::sync::Arc::new(());
     for worker in [0, 1, 0, 1] {
         let held = held.clone();
-        on.call(worker, move |_, _| drop(held));
+        assert_eq!(on.call(worker, move |_, _| drop(held)), Err(PostError::Gone));
     }
     assert_eq!(std::sync::Arc::strong_count(&held), 1);
     on.drain(DrainConfig::default());
