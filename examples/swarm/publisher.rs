@@ -50,8 +50,7 @@ impl Publisher {
     pub(crate) fn publish(&mut self, text: &str) -> Result<(), Failure> {
         match self {
             Self::WebSocket { server, peer, .. } => {
-                server.handle().send_to(*peer, Message::Text(text).prepare());
-                Ok(())
+                Ok(server.handle().send_to(*peer, Message::Text(text).prepare())?)
             }
             Self::Http(poster) => poster.post(text),
         }

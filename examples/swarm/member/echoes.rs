@@ -54,7 +54,8 @@ impl Pace {
                 }
                 let next = self.due(window.begun, self.count(&window, now));
                 thread::sleep(next.saturating_duration_since(now).clamp(STEP, Duration::from_millis(100)));
-                handle.call(0, |member, control| member.pace(control));
+                // An error says that the loop has ended, and then nobody waits for this.
+                let _ = handle.call(0, |member, control| member.pace(control));
             }
         });
     }

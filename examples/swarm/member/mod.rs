@@ -79,7 +79,7 @@ fn serve() -> Result<(), Failure> {
             }
             Some("end") => {
                 polite = order["polite"] == true;
-                handle.call(0, |member, _| member.end());
+                handle.call(0, |member, _| member.end())?;
             }
             other => return Err(format!("no order {other:?}").into()),
         }
