@@ -384,10 +384,10 @@ fn posts_of_one_thread_take_effect_in_their_order() {
     server.log.wait("opened", 1);
     let peer = server.id("peer");
     for number in 0..100 {
-        server.handle.send_to(peer, Prepared::text(&format!("{number} sent")));
+        server.handle.send_to(peer, Prepared::text(&format!("{number} sent"))).unwrap();
         server.handle.call(0, move |_, control| control.send_to(peer, Prepared::text(&format!("{number} called"))));
     }
-    server.handle.close_peer(peer, code(4000), "end");
+    server.handle.close_peer(peer, code(4000), "end").unwrap();
     for number in 0..100 {
         client.expect_text(&format!("{number} sent"));
         client.expect_text(&format!("{number} called"));

@@ -183,7 +183,7 @@ fn a_queue_of_more_pieces_than_one_writev_takes_arrives_whole_and_in_order() {
     for number in 0..PIECES {
         let mut payload = [0; 150];
         payload[..4].copy_from_slice(&number.to_be_bytes());
-        server.handle.send_to(peer, Prepared::binary(&payload));
+        server.handle.send_to(peer, Prepared::binary(&payload)).unwrap();
     }
     eventually("all are queued", || server.totals().queued > u64::from(PIECES) * 150);
     assert_eq!(client.frame().payload.len(), 200_000);
