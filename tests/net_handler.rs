@@ -385,7 +385,10 @@ fn posts_of_one_thread_take_effect_in_their_order() {
     let peer = server.id("peer");
     for number in 0..100 {
         server.handle.send_to(peer, Prepared::text(&format!("{number} sent"))).unwrap();
-        server.handle.call(0, move |_, control| control.send_to(peer, Prepared::text(&format!("{number} called"))));
+        server
+            .handle
+            .call(0, move |_, control| control.send_to(peer, Prepared::text(&format!("{number} called"))))
+            .unwrap();
     }
     server.handle.close_peer(peer, code(4000), "end").unwrap();
     for number in 0..100 {

@@ -179,7 +179,7 @@ fn a_queue_of_more_pieces_than_one_writev_takes_arrives_whole_and_in_order() {
     server.log.wait("opened", 1);
     let peer = server.id("peer");
     // The first fills the socket; behind it each is kept by reference.
-    server.handle.send_to(peer, Prepared::binary(&[0; 200_000]));
+    server.handle.send_to(peer, Prepared::binary(&[0; 200_000])).unwrap();
     for number in 0..PIECES {
         let mut payload = [0; 150];
         payload[..4].copy_from_slice(&number.to_be_bytes());
