@@ -1,6 +1,6 @@
 //! `swarm echo`: messages that come back.
 
-use crate::fleet::{Counts, Fleet, Waited};
+use crate::fleet::{Counts, Fleet, Patience, Waited};
 use crate::hold::{no_connection, open};
 use crate::latency::Latency;
 use crate::options::Options;
@@ -12,8 +12,8 @@ use crate::{Failure, Verdict};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// So long the last messages may take to come back.
-const GRACE: Duration = Duration::from_secs(5);
+/// The last messages may come back as long as any do, within so long of each other.
+const GRACE: Patience = Patience::WhileMoving(Duration::from_secs(5));
 
 pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
     let (servers, targets) = Servers::of(options)?;
@@ -33,7 +33,7 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
     }))?;
     let mut waited = Waited::Timeout;
     if !warmup.is_zero() {
-        waited = fleet.wait(Some(warmup), |_| false, |_| {})?;
+        waited = fleet.wait(Patience::For(warmup), |_| false, |_| {})?;
     }
     let (cpu, own) = (Cpu::of(pids).ok(), fleet.cpu()?);
     if waited != Waited::Interrupted {
@@ -42,7 +42,7 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
     let (last, own_after) = (Sample::of(pids).ok(), fleet.cpu()?);
     if duration.is_some() && waited != Waited::Interrupted {
         let members = fleet.len();
-        fleet.wait(Some(GRACE), |counts| counts.done == members, |_| {})?;
+        fleet.wait(GRACE, |counts| counts.done == members, |_| {})?;
     }
     let ends = fleet.end(servers.after())?;
     // Servers that are ours end first, so that what stays in TIME_WAIT is their ports and not the clients'.
@@ -112,7 +112,7 @@ fn measure(fleet: &mut Fleet, options: &Options) -> Result<Waited, Failure> {
         Some(messages) => {
             let mut progress = Progress::new("echoing", messages);
             let waited = fleet.wait(
-                None,
+                Patience::STAGE,
                 |counts| counts.done == members,
                 |counts| progress.at(counts.received, &rate(counts)),
             )?;
@@ -123,8 +123,11 @@ fn measure(fleet: &mut Fleet, options: &Options) -> Result<Waited, Failure> {
         None => {
             let mut progress = Progress::new("echoing", options.duration.as_millis() as u64);
             let at = |began: Instant| began.elapsed().as_millis() as u64;
-            let waited =
-                fleet.wait(Some(options.duration), |_| false, |counts| progress.at(at(began), &rate(counts)))?;
+            let waited = fleet.wait(
+                Patience::For(options.duration),
+                |_| false,
+                |counts| progress.at(at(began), &rate(counts)),
+            )?;
             progress.done(at(began), &rate(&fleet.counts()));
             Ok(waited)
         }

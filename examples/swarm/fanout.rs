@@ -1,6 +1,6 @@
 //! `swarm fanout`: publications to many subscribers.
 
-use crate::fleet::{Fleet, Waited};
+use crate::fleet::{Fleet, Patience, Waited};
 use crate::hold::{no_connection, open};
 use crate::latency::Latency;
 use crate::member::{STAMP_TEXT, stamp_text, unix_clock};
@@ -15,8 +15,8 @@ use serde_json::json;
 use std::thread;
 use std::time::Duration;
 
-/// So long the last deliveries may take.
-const GRACE: Duration = Duration::from_secs(5);
+/// The last deliveries may come as long as any do, within so long of each other.
+const GRACE: Patience = Patience::WhileMoving(Duration::from_secs(2));
 
 pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
     let (servers, targets) = Servers::of(options)?;
@@ -57,7 +57,7 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
         let left = due(at).saturating_duration_since(clock.now());
         if left > Duration::from_millis(2) {
             waited = fleet.wait(
-                Some(left - Duration::from_millis(1)),
+                Patience::For(left - Duration::from_millis(1)),
                 |_| false,
                 |counts| progress.at(at, &message(counts.received)),
             )?;
@@ -76,7 +76,7 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
     }
     let expected = published * subscribers;
     fleet.wait(
-        Some(GRACE),
+        GRACE,
         |counts| counts.received >= expected,
         |counts| progress.at(published, &message(counts.received)),
     )?;

@@ -132,6 +132,19 @@ pub(crate) enum After {
     Drop,
 }
 
+/// How long to wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patience {
+    For(Duration),
+    /// Until nothing was opened, lost or received for so long.
+    WhileMoving(Duration),
+}
+
+impl Patience {
+    /// For stages that should go on by themselves.
+    pub(crate) const STAGE: Self = Self::WhileMoving(STALLED);
+}
+
 /// How a stage ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waited {
@@ -270,10 +283,10 @@ impl Fleet {
         counts
     }
 
-    /// Follows what the members say until `done`, or `at_most` has passed, or nothing moves any more.
+    /// Follows what the members say until `done`, or patience ends.
     pub(crate) fn wait(
         &mut self,
-        at_most: Option<Duration>,
+        patience: Patience,
         done: impl Fn(&Counts) -> bool,
         mut show: impl FnMut(&Counts),
     ) -> Result<Waited, Failure> {
@@ -288,16 +301,18 @@ impl Fleet {
             if self.interrupted.load(Ordering::Relaxed) {
                 return Ok(Waited::Interrupted);
             }
-            let left = match at_most {
-                Some(at_most) => at_most.saturating_sub(began.elapsed()),
-                None if counts.moved() != moved => {
-                    (moved, since) = (counts.moved(), Instant::now());
-                    STALLED
-                }
-                None => STALLED.saturating_sub(since.elapsed()),
+            if counts.moved() != moved {
+                (moved, since) = (counts.moved(), Instant::now());
+            }
+            let left = match patience {
+                Patience::For(time) => time.saturating_sub(began.elapsed()),
+                Patience::WhileMoving(quiet) => quiet.saturating_sub(since.elapsed()),
             };
             if left.is_zero() {
-                return Ok(if at_most.is_some() { Waited::Timeout } else { Waited::Stalled });
+                return Ok(match patience {
+                    Patience::For(_) => Waited::Timeout,
+                    Patience::WhileMoving(_) => Waited::Stalled,
+                });
             }
             self.listen(left.min(Duration::from_millis(100)))?;
         }

@@ -1,6 +1,6 @@
 //! `swarm hold`: many connections, idle but for their heartbeats.
 
-use crate::fleet::{Counts, Ends, Fleet, Target, Waited};
+use crate::fleet::{Counts, Ends, Fleet, Patience, Target, Waited};
 use crate::latency::Latency;
 use crate::options::Options;
 use crate::process::{self, Cpu, Memory, Sample};
@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// After connections were opened, so long until memory is read: buffers of handshakes are freed by then.
-const SETTLE: Duration = Duration::from_secs(1);
+const SETTLE: Duration = Duration::from_millis(500);
 
 pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
     let (servers, targets) = Servers::of(options)?;
@@ -148,7 +148,7 @@ pub(crate) fn open(fleet: &mut Fleet, total: u64, what: &'static str) -> Result<
         message
     };
     let waited = fleet.wait(
-        None,
+        Patience::STAGE,
         |counts| counts.opened + counts.failed >= total,
         |counts| progress.at(counts.opened + counts.failed, &message(counts)),
     )?;
@@ -177,7 +177,7 @@ fn hold(fleet: &mut Fleet, duration: Duration) -> Result<Waited, Failure> {
         )
     };
     let waited = fleet.wait(
-        Some(duration),
+        Patience::For(duration),
         |counts| counts.open == 0,
         |counts| progress.at(began.elapsed().as_secs(), &message(counts)),
     )?;

@@ -78,11 +78,12 @@ impl Latency {
         let mut points: Vec<(f64, u64)> = Vec::new();
         for at in self.0.iter_quantiles(20) {
             let quantile = at.quantile_iterated_to();
-            let x = if quantile >= 1.0 { most } else { (1.0 / (1.0 - quantile)).min(most) };
-            points.push((x, at.value_iterated_to().min(self.0.max())));
-            if x >= most {
+            let x = 1.0 / (1.0 - quantile);
+            if quantile >= 1.0 || x >= most {
+                points.push((most, self.0.max()));
                 break;
             }
+            points.push((x, at.value_iterated_to()));
         }
         points
     }

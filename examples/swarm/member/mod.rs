@@ -65,8 +65,8 @@ fn serve() -> Result<(), Failure> {
                 handle.call(0, move |member, control| member.open(until, control))?;
             }
             Some("go") => {
-                // A moment ahead, so that the first message is not late.
-                let begun = clock.now() + Duration::from_millis(5);
+                // A schedule begins in a moment, so that its first messages are not late.
+                let begun = clock.now() + pace.map_or(Duration::ZERO, |_| Duration::from_millis(5));
                 let window = Window::read(&order, begun);
                 handle.call(0, move |member, control| member.go(window, control))?;
                 if let Some(pace) = &pace {
