@@ -52,6 +52,7 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
         waited = hold(&mut fleet, options.duration)?;
     }
     let (last, own_after) = (Sample::of(pids).ok(), fleet.cpu()?);
+    let own_memory = Memory::of(&fleet.pids())?;
     let held = held.elapsed();
     let ends = fleet.end(servers.after())?;
     // Servers that are ours end first, so that what stays in TIME_WAIT is their ports and not the clients'.
@@ -86,13 +87,8 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
         report.count("pongs", "own pings answered", pongs);
     }
     report.count("processes", "client processes", fleet.len());
-    let own_share = own_after.share_since(&own);
-    report.row(
-        "client_cpu_share",
-        "client processor, idle",
-        format!("{:.2} % of a core", 100.0 * own_share),
-        own_share,
-    );
+    report.share("client_cpu_share", "client processor, idle", own_after.share_since(&own));
+    report.memory("client_memory", "client memory", own_memory);
     match (cpu, full, last) {
         (Some(cpu), Some(full), Some(Sample { memory: after, cpu: cpu_after })) if !pids.is_empty() => {
             report.count("servers", "server processes", pids.len() as u64);

@@ -16,6 +16,8 @@
 //! member a connection costs what the loop's slab slot costs and nothing else. Servers are started by one more process (`servers`), which
 //! ends them when it is ended, however that happens.
 
+#![forbid(unsafe_code)]
+
 mod echo;
 mod fanout;
 mod fleet;
