@@ -188,7 +188,7 @@ impl<S> Context<'_, S> {
         }
     }
 
-    /// Calls [`Handler::timer`](super::Handler::timer) after so long, once; to some 16 ms. A new call replaces the last.
+    /// Calls [`Handler::timer`](super::Handler::timer) after so long, once, up to 8.4 ms late. A new call replaces the last.
     pub fn set_timer(&mut self, after: Duration) {
         let at = self.core.now + after;
         self.cold().timer = Some(at);

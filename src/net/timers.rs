@@ -11,22 +11,21 @@ use std::boxed::Box;
 use std::vec;
 use std::vec::Vec;
 
-/// Nanoseconds per tick, as a power of two: 4.19 ms, a shift and no division.
+/// Nanoseconds per tick, as a power of two: 8.39 ms, a shift and no division.
 ///
-/// An entry fires up to one tick after its time. 4 ms is unnoticed even by a handler that paces a game or an animation (at 16 ms,
-/// a timer of 20 ms would take up to 36), and still gathers what is due together into at most 238 turns a second, some 0.1 % of a
-/// core.
-const TICK_BITS: u32 = 22;
+/// An entry fires up to one tick after its time: at 8 ms a handler's timer of 20 ms takes up to 28 (at 16 ms, up to 36). And what is
+/// due together is gathered into at most 119 turns a second.
+const TICK_BITS: u32 = 23;
 
-/// How many ticks the wheel looks ahead: 17.2 s. Heads and closing handshakes (5 s) and pong deadlines (10 s) lie within; a
-/// heartbeat of 25 s or an idle time of 60 s is touched once or three times on its way, which is nothing beside sending it.
+/// How many ticks the wheel looks ahead: 34 s. Heads and closing handshakes (5 s), pong deadlines (10 s) and heartbeats (25 s) lie
+/// within, so an idle WebSocket's entry is touched once per heartbeat; an idle time of 60 s is touched once on its way.
 const SLOTS: usize = 1 << SLOT_BITS;
 const SLOT_BITS: u32 = 12;
 const WORDS: usize = SLOTS / 64;
 // One word says which words are not empty.
 const _: () = assert!(WORDS == 64);
 
-/// Ticks are kept as 32 bits and compared by their distance; farther than this they cannot be told from the past. 104 days: what
+/// Ticks are kept as 32 bits and compared by their distance; farther than this they cannot be told from the past. 208 days: what
 /// is set for later comes up then, early.
 const FARTHEST: u64 = i32::MAX as u64;
 
@@ -77,7 +76,7 @@ pub(crate) trait Links {
 /// - After any call that may have made a deadline earlier it calls `set` as well. Calling `set` too often costs a comparison.
 /// - [`poll_timeout`](Self::poll_timeout) says how long the worker may sleep; ask last, behind all of these.
 ///
-/// An entry set for T fires in the first `expire` whose `now` is T or later, at most one tick (4.2 ms) after T, and never
+/// An entry set for T fires in the first `expire` whose `now` is T or later, at most one tick (8.4 ms) after T, and never
 /// before it; unless that call was full, then in one of the next. An index that was fired may have changed hands when the owner
 /// comes to it, closed by an earlier one of the same batch: machines that are asked early do nothing.
 ///
@@ -128,7 +127,7 @@ impl Wheel {
     }
 
     /// When to call [`expire`](Self::expire) next: in the past or now while due entries are left, `None` without entries. It can be
-    /// early, where the next entry is more than 17 s ahead. O(1).
+    /// early, where the next entry is more than 34 s ahead. O(1).
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let tick = self.next_tick()?;
         Some(Instant::from_nanos(tick.saturating_mul(1 << TICK_BITS)))
@@ -332,9 +331,9 @@ mod tests {
         wheel.set(&mut links, 0, ms(1000));
         wheel.set(&mut links, 0, ms(2000));
         let early = wheel.poll_timeout().unwrap();
-        assert!(early < ms(1005));
+        assert!(early < ms(1009));
         wheel.set(&mut links, 0, ms(500));
-        assert!(wheel.poll_timeout().unwrap() < ms(505));
+        assert!(wheel.poll_timeout().unwrap() < ms(509));
         assert_eq!(expire(&mut wheel, &mut links, ms(505)), [0]);
         assert_eq!(expire(&mut wheel, &mut links, ms(5000)), []);
     }
@@ -413,8 +412,8 @@ mod tests {
         wheel.set(&mut links, 0, ms(1));
         wheel.set(&mut links, 1, ms(1));
         let mut due = Vec::new();
-        wheel.expire(&mut links, ms(5), 0, &mut due);
-        wheel.expire(&mut links, ms(5), 0, &mut due);
+        wheel.expire(&mut links, ms(9), 0, &mut due);
+        wheel.expire(&mut links, ms(9), 0, &mut due);
         assert_eq!(due, [0, 1]);
     }
 
@@ -428,9 +427,9 @@ mod tests {
         assert_eq!(expire(&mut wheel, &mut links, ms(3_600_000)), [1, 2, 0]);
         wheel.set(&mut links, 0, ms(3_600_050));
         assert!(wheel.poll_timeout().unwrap() > ms(3_600_000));
-        assert_eq!(expire(&mut wheel, &mut links, ms(3_600_055)), [0]);
+        assert_eq!(expire(&mut wheel, &mut links, ms(3_600_059)), [0]);
         assert_eq!(expire(&mut wheel, &mut links, ms(3_699_999)), []);
-        assert_eq!(expire(&mut wheel, &mut links, ms(3_700_005)), [3]);
+        assert_eq!(expire(&mut wheel, &mut links, ms(3_700_009)), [3]);
         // Without entries no distance takes any time.
         assert_eq!(expire(&mut wheel, &mut links, Instant::from_nanos(u64::MAX)), []);
     }
@@ -441,7 +440,7 @@ mod tests {
         assert_eq!(expire(&mut wheel, &mut links, ms(1000)), []);
         wheel.set(&mut links, 0, ms(2000));
         assert_eq!(expire(&mut wheel, &mut links, ms(500)), []);
-        assert_eq!(expire(&mut wheel, &mut links, ms(2005)), [0]);
+        assert_eq!(expire(&mut wheel, &mut links, ms(2009)), [0]);
     }
 
     #[test]
