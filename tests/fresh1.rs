@@ -178,7 +178,7 @@ fn f6_the_duration_of_a_hold_is_its_own() {
 /// F7: with a queue no longer than the read buffer, replies to one read overflow on an idle socket.
 #[test]
 fn f7_replies_never_overflow_whatever_the_queue() {
-    let queue = QueueConfig { limit: 64 << 10, ..QueueConfig::default() };
+    let queue = QueueConfig { limit: 48 << 10, ..QueueConfig::default() };
     let config = Config { queue, ..config() };
     let on = On {
         message: |script, message, cx| {
@@ -191,8 +191,8 @@ fn f7_replies_never_overflow_whatever_the_queue() {
     let server = start(&config, 1, on);
     let mut client = Client::websocket(server.address, "/ws");
     for _ in 0..50 {
-        let mut bytes = net_support::wire::frame(0x82, &vec![1; 31 << 10]);
-        bytes.extend(net_support::wire::frame(0x82, &vec![2; (33 << 10) - 40]));
+        let mut bytes = net_support::wire::frame(0x82, &vec![1; 23 << 10]);
+        bytes.extend(net_support::wire::frame(0x82, &vec![2; 30 << 10]));
         client.write(&bytes);
         client.frame();
         if server.log.count("failed") > 0 {
@@ -401,6 +401,107 @@ fn f17_a_reply_of_one_mebibyte_behind_a_short_pipelined_one_fits() {
     client.write(b"GET /short HTTP/1.1\r\nHost: a\r\n\r\nGET /long HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(client.response().status, 200);
     assert_eq!(client.response().status, 200, "an answer that fits into an empty queue");
+}
+
+/// F18: a run of publications of both kinds counts all of them for streams, which get some.
+#[test]
+fn f18_messages_out_counts_what_streams_get() {
+    let server = start(&config(), 1, On::default());
+    let mut client = Client::stream(server.address, "/events?topic=t");
+    server.log.wait("opened stream", 1);
+    server.ask(0, |_, control| {
+        for _ in 0..5 {
+            control.broadcast("t", Message::Text("for sockets")).unwrap();
+        }
+        control.publish("t", &Event::new("for all")).unwrap();
+    });
+    client.event();
+    assert_eq!(server.totals().messages_out, 1);
+}
+
+/// F19: an event source keeps the socket of a stream that ended until it connects again, so the server lingers for it.
+#[test]
+fn f19_an_event_source_lets_go_of_a_stream_that_ended() {
+    use tautline::http::url::Url;
+    use tautline::net::Connect;
+    let there = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = there.local_addr().unwrap();
+    let server = start(&config(), 1, On::default());
+    server.ask(0, move |_, control| {
+        let url = Url::parse(&format!("http://{address}/events")).unwrap();
+        let connect = Connect { url, address, source: None };
+        control.connect_stream(&connect, std::sync::Arc::default(), 0);
+    });
+    let (mut peer, _) = there.accept().unwrap();
+    let mut buffer = [0; 4096];
+    let _ = peer.read(&mut buffer).unwrap();
+    peer.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\nretry: 20000\n\n").unwrap();
+    peer.shutdown(std::net::Shutdown::Write).unwrap();
+    peer.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    let read = peer.read(&mut buffer);
+    assert!(matches!(read, Ok(0)), "{read:?}: the source still holds the connection 3 s after its end");
+}
+
+/// F20: nobody limits how long an event source's connection may take to be made.
+#[test]
+fn f20_an_event_sources_connecting_has_a_deadline() {
+    use tautline::http::url::Url;
+    use tautline::net::Connect;
+    let there = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    there.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    there.listen(0).unwrap();
+    let address = there.local_addr().unwrap().as_socket().unwrap();
+    // With the queue full, further SYNs are dropped, as by a host that is not there.
+    let _full: Vec<_> =
+        (0..3).filter_map(|_| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok()).collect();
+    let on = On { event: |script, event, _| script.log.push(format!("event {event:?}")), ..On::default() };
+    let server = start(&config(), 1, on);
+    server.ask(0, move |_, control| {
+        let url = Url::parse(&format!("http://{address}/events")).unwrap();
+        control.connect_stream(&Connect { url, address, source: None }, std::sync::Arc::default(), 0);
+    });
+    thread::sleep(Duration::from_secs(15));
+    assert_ne!(server.log.count("event"), 0, "still connecting after 15 s");
+}
+
+/// F21: a pooled connection of a proxy counts towards the client of its last request, long after that was answered.
+#[test]
+fn f21_an_idle_connection_of_a_proxy_is_nobodys() {
+    let per_address = Some(PerAddressLimit::new(NonZeroU32::new(2).unwrap()));
+    let proxies = "127.0.0.1".parse().unwrap();
+    let config = Config { peers: PeerLimits { per_address, ..PeerLimits::default() }, proxies, ..config() };
+    let server = start(&config, 1, On::default());
+    let mut pool: Vec<_> = (0..3).map(|_| Client::connect(server.address)).collect();
+    for client in &mut pool {
+        client.write(b"GET /x HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n");
+        let response = client.response();
+        assert_eq!(response.status, 200, "one request at a time, and none is open");
+    }
+}
+
+/// F22: an idle time that runs while the loop itself does not read.
+#[test]
+fn f22_a_peer_that_the_loop_does_not_read_is_not_idle() {
+    let mut config = config();
+    config.ws.idle = Some(Duration::from_millis(400));
+    let server = start_at(&config, 1, small_sends(), On::default());
+    let mut client = Client::connect_small(server.address, 4 << 10).upgrade("/ws");
+    let mut writer = client.stream.try_clone().unwrap();
+    let sender = thread::spawn(move || {
+        let frame = net_support::wire::frame(0x82, &vec![1; 60 << 10]);
+        for _ in 0..30 {
+            if writer.write_all(&frame).is_err() {
+                return;
+            }
+        }
+    });
+    for _ in 0..30 {
+        // It reads steadily, and writes all the time.
+        let frame = client.frame();
+        assert_ne!(frame.opcode, CLOSE, "closed as idle: {:?}", frame.payload);
+        thread::sleep(Duration::from_millis(150));
+    }
+    sender.join().unwrap();
 }
 
 #[allow(dead_code)]
