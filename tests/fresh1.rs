@@ -484,7 +484,8 @@ fn f21_an_idle_connection_of_a_proxy_is_nobodys() {
 fn f22_a_peer_that_the_loop_does_not_read_is_not_idle() {
     let mut config = config();
     config.ws.idle = Some(Duration::from_millis(400));
-    let server = start_at(&config, 1, small_sends(), On::default());
+    let on = On { message: |_, message, cx| drop(cx.send(message)), ..On::default() };
+    let server = start_at(&config, 1, small_sends(), on);
     let mut client = Client::connect_small(server.address, 4 << 10).upgrade("/ws");
     let mut writer = client.stream.try_clone().unwrap();
     let sender = thread::spawn(move || {
