@@ -240,6 +240,7 @@ impl<S> Context<'_, S> {
     pub fn read_body(&mut self) {
         if let Line::Http(line) = &mut self.line
             && line.http.owes_answer()
+            && matches!(line.mode, Mode::Plain)
         {
             line.mode = Mode::Body;
         }

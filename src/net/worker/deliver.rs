@@ -99,8 +99,11 @@ impl<H: Handler> Worker<H> {
                 Wire::WebSocket(ws) if !queues && ws.takes_message() => run.frames(),
                 Wire::Http(line) if !queues => match &mut **line {
                     HttpLine { http, mode: Mode::Stream(stream), .. } if http.coding() == Some(Coding::Chunked) => {
-                        stream.wrote(now);
-                        run.chunks()
+                        let chunks = run.chunks();
+                        if !chunks.is_empty() {
+                            stream.wrote(now);
+                        }
+                        chunks
                     }
                     _ => {
                         aside.push(index);

@@ -342,6 +342,12 @@ impl<H: Handler> Worker<H> {
             self.remove(index);
             return;
         }
+        // What is still to be written must arrive: the time to end the other side runs from the last byte that the socket took.
+        if wrote > 0
+            && let Wire::Lingering(until) = &mut peer.wire
+        {
+            *until = now + self.core.settings.linger;
+        }
         peer.cool();
         let resumed = !peer.is_paused()
             && (peer.meta.has(flag::READABLE)
@@ -544,10 +550,11 @@ fn drain<S>(cx: &mut Context<'_, S>, code: CloseCode, random: u64) {
         Line::WebSocket(_) => cx.close(code, "service restart"),
         Line::Http(line) => {
             if matches!(line.mode, Mode::Held | Mode::Body) && line.http.owes_answer() {
+                line.http.shut_down();
                 answer(line, 503, &[("Retry-After", "1")], cx.out);
             }
             let stream = &cx.core.settings.stream;
-            let retry = stream.retry.map(|retry| retry + retry.mul_f64((random % 1024) as f64 / 1024.0));
+            let retry = stream.retry.map(|retry| retry.saturating_add(retry.saturating_mul((random % 1024) as u32) / 1024));
             line.close(retry, cx.out);
         }
         Line::Client(line) => line.close(),
@@ -639,14 +646,14 @@ fn feed_http<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input:
                 line.mode = Mode::Plain;
                 line.body = Vec::new();
                 if cx.core.draining {
-                    answer(line, 503, &[("Retry-After", "1")], cx.out);
                     line.http.shut_down();
+                    answer(line, 503, &[("Retry-After", "1")], cx.out);
                     continue;
                 }
                 if cx.core.doors.speak_for(cx.id.index, &head.headers(), &cx.core.settings.proxies).is_err() {
                     cx.core.counters.refused.add(1);
-                    answer(line, 429, &[("Retry-After", "1")], cx.out);
                     line.http.shut_down();
+                    answer(line, 429, &[("Retry-After", "1")], cx.out);
                     continue;
                 }
                 handler.request(&head, cx);
