@@ -245,7 +245,11 @@ fn f10_a_long_retry_does_not_end_the_worker_when_it_drains() {
     let mut server = start(&config, 1, On::default());
     let _client = Client::stream(server.address, "/events?topic=t");
     server.log.wait("opened", 1);
-    server.handle.drain(DrainConfig { over: Duration::ZERO, grace: Duration::from_millis(100), ..DrainConfig::default() });
+    server.handle.drain(DrainConfig {
+        over: Duration::ZERO,
+        grace: Duration::from_millis(100),
+        ..DrainConfig::default()
+    });
     let server = server.server.take().unwrap();
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| server.join())).is_ok(), "the worker panicked");
 }
@@ -302,7 +306,12 @@ fn f12_a_stream_whose_client_reads_nothing_is_closed_some_time() {
     while Instant::now() < until && server.log.count("closed stream") == 0 {
         thread::sleep(Duration::from_millis(20));
     }
-    assert_eq!(server.log.count("closed stream"), 1, "open for 5 s with a full queue ({} bytes)", server.totals().queued);
+    assert_eq!(
+        server.log.count("closed stream"),
+        1,
+        "open for 5 s with a full queue ({} bytes)",
+        server.totals().queued
+    );
 }
 
 /// F13: an answer behind which the server closes says so (RFC 9112 section 9.6).
@@ -435,7 +444,8 @@ fn f19_an_event_source_lets_go_of_a_stream_that_ended() {
     let (mut peer, _) = there.accept().unwrap();
     let mut buffer = [0; 4096];
     let _ = peer.read(&mut buffer).unwrap();
-    peer.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\nretry: 20000\n\n").unwrap();
+    peer.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\nretry: 20000\n\n")
+        .unwrap();
     peer.shutdown(std::net::Shutdown::Write).unwrap();
     peer.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
     let read = peer.read(&mut buffer);
@@ -452,8 +462,9 @@ fn f20_an_event_sources_connecting_has_a_deadline() {
     there.listen(0).unwrap();
     let address = there.local_addr().unwrap().as_socket().unwrap();
     // With the queue full, further SYNs are dropped, as by a host that is not there.
-    let _full: Vec<_> =
-        (0..3).filter_map(|_| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok()).collect();
+    let _full: Vec<_> = (0..3)
+        .filter_map(|_| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok())
+        .collect();
     let on = On { event: |script, event, _| script.log.push(format!("event {event:?}")), ..On::default() };
     let server = start(&config(), 1, on);
     server.ask(0, move |_, control| {

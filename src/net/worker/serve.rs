@@ -554,7 +554,8 @@ fn drain<S>(cx: &mut Context<'_, S>, code: CloseCode, random: u64) {
                 answer(line, 503, &[("Retry-After", "1")], cx.out);
             }
             let stream = &cx.core.settings.stream;
-            let retry = stream.retry.map(|retry| retry.saturating_add(retry.saturating_mul((random % 1024) as u32) / 1024));
+            let retry =
+                stream.retry.map(|retry| retry.saturating_add(retry.saturating_mul((random % 1024) as u32) / 1024));
             line.close(retry, cx.out);
         }
         Line::Client(line) => line.close(),
