@@ -13,6 +13,8 @@ use super::tables;
 use super::utf8::{Invalid, Utf8};
 use alloc::string::String;
 use alloc::vec::Vec;
+#[cfg(target_arch = "x86_64")]
+use core::cell::Cell;
 use memchr::memchr2;
 
 /// From so many bytes on a payload goes through AVX2 where there is some. Below, two overlapping words cover it.
@@ -61,12 +63,70 @@ fn check(bytes: &[u8]) -> Result<&str, Invalid> {
     Ok(unsafe { core::str::from_utf8_unchecked(bytes) })
 }
 
+/// Unmasks the last `len` bytes of `bytes` to its front, and lends them.
+#[inline(always)]
+pub(crate) fn unmask_binary_to_front(bytes: &mut [u8], len: usize, key: Key) -> &[u8] {
+    if len < LONG {
+        mask::unmask_short_to_front(bytes, len, key);
+    } else {
+        unmask_long_binary_to_front(bytes, len, key);
+    }
+    bytes.get(..len).unwrap_or_default()
+}
+
+/// Unmasks a whole text, the last `len` bytes of `bytes`, to its front, and lends it.
+#[inline(always)]
+pub(crate) fn unmask_text_to_front(bytes: &mut [u8], len: usize, key: Key) -> Result<&str, Invalid> {
+    if len < LONG {
+        let ascii = mask::unmask_short_to_front(bytes, len, key);
+        let text = bytes.get(..len).unwrap_or_default();
+        if ascii {
+            // SAFETY: `unmask_short_to_front` returned true: every byte of the first `len` is below 0x80, and ASCII is UTF-8.
+            return Ok(unsafe { core::str::from_utf8_unchecked(text) });
+        }
+        return check(text);
+    }
+    unmask_long_text_to_front(bytes, len, key)
+}
+
+#[inline(never)]
+fn unmask_long_binary_to_front(bytes: &mut [u8], len: usize, key: Key) {
+    let Some(distance) = bytes.len().checked_sub(len) else { return };
+    #[cfg(target_arch = "x86_64")]
+    if avx2::is_there() {
+        let bytes = Cell::from_mut(bytes).as_slice_of_cells();
+        // SAFETY: the machine has AVX2.
+        unsafe { avx2::unmask(&bytes[distance..], &bytes[..len], key) };
+        return;
+    }
+    bytes.copy_within(distance.., 0);
+    mask::unmask(&mut bytes[..len], key);
+}
+
+#[inline(never)]
+fn unmask_long_text_to_front(bytes: &mut [u8], len: usize, key: Key) -> Result<&str, Invalid> {
+    let Some(distance) = bytes.len().checked_sub(len) else { return Err(Invalid) };
+    #[cfg(target_arch = "x86_64")]
+    if avx2::is_there() {
+        let cells = Cell::from_mut(&mut *bytes).as_slice_of_cells();
+        // SAFETY: the machine has AVX2.
+        if !unsafe { avx2::unmask_and_check(&cells[distance..], &cells[..len], key) } {
+            return Err(Invalid);
+        }
+        // SAFETY: `unmask_and_check` returned true: what it wrote there is UTF-8.
+        return Ok(unsafe { core::str::from_utf8_unchecked(&bytes[..len]) });
+    }
+    bytes.copy_within(distance.., 0);
+    unmask_long_text(&mut bytes[..len], key)
+}
+
 #[inline(never)]
 fn unmask_long_binary(bytes: &mut [u8], key: Key) {
     #[cfg(target_arch = "x86_64")]
     if avx2::is_there() {
+        let bytes = Cell::from_mut(bytes).as_slice_of_cells();
         // SAFETY: the machine has AVX2.
-        unsafe { avx2::unmask(bytes, key) };
+        unsafe { avx2::unmask(bytes, bytes, key) };
         return;
     }
     mask::unmask(bytes, key);
@@ -86,8 +146,9 @@ fn unmask_long_text(bytes: &mut [u8], key: Key) -> Result<&str, Invalid> {
 fn unmask_and_check(bytes: &mut [u8], key: Key) -> bool {
     #[cfg(target_arch = "x86_64")]
     if bytes.len() >= LONG && avx2::is_there() {
+        let bytes = Cell::from_mut(bytes).as_slice_of_cells();
         // SAFETY: the machine has AVX2.
-        return unsafe { avx2::unmask_and_check(bytes, key) };
+        return unsafe { avx2::unmask_and_check(bytes, bytes, key) };
     }
     let mut state = Utf8::START;
     // PIECE is a multiple of the key's length, so the key is the same for each piece.
@@ -416,6 +477,7 @@ mod avx2 {
     use super::Key;
     use super::tables::{FIRST_HIGH, FIRST_LOW, MOST, SECOND_HIGH, TWO_CONTINUATIONS};
     use core::arch::x86_64::*;
+    use core::cell::Cell;
     use core::mem::MaybeUninit;
 
     /// Bytes in a vector.
@@ -437,57 +499,65 @@ mod avx2 {
     /// From so many bytes on it pays to align the stores: one that crosses a cache line costs two.
     const ALIGNED: usize = 8 * N;
 
-    /// Unmasks at least [`N`] bytes.
+    /// Unmasks at least [`N`] bytes into as many others: the same, or some that lie before them and may overlap. So whatever is stored,
+    /// everything up to there was loaded before.
     #[target_feature(enable = "avx2")]
-    pub(super) fn unmask(bytes: &mut [u8], key: Key) {
-        let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) else { return };
+    pub(super) fn unmask(from: &[Cell<u8>], to: &[Cell<u8>], key: Key) {
+        let (Some(first), Some(last)) = (from.first_chunk(), from.last_chunk()) else { return };
         // Loaded while they are still masked: the loop goes over parts of them.
-        let first = _mm256_xor_si256(load(first), broadcast(key));
-        let last = _mm256_xor_si256(load(last), broadcast(key.after(bytes.len())));
-        let skipped = if bytes.len() < ALIGNED { 0 } else { bytes.as_ptr().align_offset(N).min(N) };
+        let first = _mm256_xor_si256(load_cell(first), broadcast(key));
+        let last = _mm256_xor_si256(load_cell(last), broadcast(key.after(from.len())));
+        let skipped = if to.len() < ALIGNED { 0 } else { to.as_ptr().align_offset(N).min(N) };
         let key = broadcast(key.after(skipped));
-        let (blocks, rest) = bytes[skipped..].as_chunks_mut::<{ 4 * N }>();
-        for block in blocks {
-            for vector in block.as_chunks_mut::<N>().0 {
-                store(vector, _mm256_xor_si256(load(vector), key));
+        let (blocks, rest) = from[skipped..].as_chunks::<{ 4 * N }>();
+        let (to_blocks, to_rest) = to[skipped..].as_chunks::<{ 4 * N }>();
+        for (block, to_block) in blocks.iter().zip(to_blocks) {
+            for (vector, to) in block.as_chunks::<N>().0.iter().zip(to_block.as_chunks::<N>().0) {
+                store_cell(to, _mm256_xor_si256(load_cell(vector), key));
             }
         }
-        for vector in rest.as_chunks_mut::<N>().0 {
-            store(vector, _mm256_xor_si256(load(vector), key));
+        for (vector, to) in rest.as_chunks::<N>().0.iter().zip(to_rest.as_chunks::<N>().0) {
+            store_cell(to, _mm256_xor_si256(load_cell(vector), key));
         }
-        if let Some(to) = bytes.first_chunk_mut() {
-            store(to, first);
+        if let Some(to) = to.first_chunk() {
+            store_cell(to, first);
         }
-        if let Some(to) = bytes.last_chunk_mut() {
-            store(to, last);
+        if let Some(to) = to.last_chunk() {
+            store_cell(to, last);
         }
     }
 
-    /// Unmasks at least [`N`] bytes and says whether the result is UTF-8.
+    /// As [`unmask`], and says whether the result is UTF-8.
     #[target_feature(enable = "avx2")]
-    pub(super) fn unmask_and_check(bytes: &mut [u8], key: Key) -> bool {
-        let Some(last) = bytes.last_chunk() else { return false };
-        let last = _mm256_xor_si256(load(last), broadcast(key.after(bytes.len())));
+    pub(super) fn unmask_and_check(from: &[Cell<u8>], to: &[Cell<u8>], key: Key) -> bool {
+        // What is checked is what is stored.
+        if from.len() != to.len() {
+            return false;
+        }
+        let Some(last) = from.last_chunk() else { return false };
+        let last = _mm256_xor_si256(load_cell(last), broadcast(key.after(from.len())));
         // The last, incomplete vector, filled up with zeros: a character that the end cuts off is one that a zero cuts off.
-        let tail = keep_end(last, bytes.len() % N);
+        let tail = keep_end(last, from.len() % N);
         let key = broadcast(key);
         let mut checker = Checker::new();
 
-        let (blocks, _) = bytes.as_chunks_mut::<{ 4 * N }>();
-        let long = blocks.len() * 4 * N;
-        for block in blocks {
-            let (vectors, _) = block.as_chunks_mut::<N>();
-            let [a, b, c, d] = vectors else { continue };
+        let (blocks, from_rest) = from.as_chunks::<{ 4 * N }>();
+        let (to_blocks, to_rest) = to.as_chunks::<{ 4 * N }>();
+        for (block, to_block) in blocks.iter().zip(to_blocks) {
+            let ([a, b, c, d], [to_a, to_b, to_c, to_d]) = (block.as_chunks::<N>().0, to_block.as_chunks::<N>().0)
+            else {
+                continue;
+            };
             let clear = [
-                _mm256_xor_si256(load(a), key),
-                _mm256_xor_si256(load(b), key),
-                _mm256_xor_si256(load(c), key),
-                _mm256_xor_si256(load(d), key),
+                _mm256_xor_si256(load_cell(a), key),
+                _mm256_xor_si256(load_cell(b), key),
+                _mm256_xor_si256(load_cell(c), key),
+                _mm256_xor_si256(load_cell(d), key),
             ];
-            store(a, clear[0]);
-            store(b, clear[1]);
-            store(c, clear[2]);
-            store(d, clear[3]);
+            store_cell(to_a, clear[0]);
+            store_cell(to_b, clear[1]);
+            store_cell(to_c, clear[2]);
+            store_cell(to_d, clear[3]);
             let any = _mm256_or_si256(_mm256_or_si256(clear[0], clear[1]), _mm256_or_si256(clear[2], clear[3]));
             if _mm256_movemask_epi8(any) == 0 {
                 checker.ascii(clear[3]);
@@ -501,15 +571,15 @@ mod avx2 {
         // Up to three vectors and the tail, which are nearly always either all ASCII or not.
         let mut rest = [_mm256_setzero_si256(); 3];
         let mut any = tail;
-        let (vectors, _) = bytes[long..].as_chunks_mut::<N>();
+        let (vectors, to_vectors) = (from_rest.as_chunks::<N>().0, to_rest.as_chunks::<N>().0);
         let count = vectors.len();
-        for (clear, vector) in rest.iter_mut().zip(vectors) {
-            *clear = _mm256_xor_si256(load(vector), key);
-            store(vector, *clear);
+        for (clear, (vector, to)) in rest.iter_mut().zip(vectors.iter().zip(to_vectors)) {
+            *clear = _mm256_xor_si256(load_cell(vector), key);
+            store_cell(to, *clear);
             any = _mm256_or_si256(any, *clear);
         }
-        if let Some(to) = bytes.last_chunk_mut() {
-            store(to, last);
+        if let Some(to) = to.last_chunk() {
+            store_cell(to, last);
         }
         if _mm256_movemask_epi8(any) == 0 {
             checker.ascii(tail);
@@ -740,14 +810,24 @@ mod avx2 {
         unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
     }
 
+    /// As [`load`], from bytes that may be among those that are stored to.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn store(to: &mut [u8; N], vector: __m256i) {
-        // SAFETY: `to` is 32 writable bytes, and the store needs no alignment.
-        unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), vector) }
+    fn load_cell(from: &[Cell<u8>; N]) -> __m256i {
+        // SAFETY: `from` is 32 readable bytes: a `Cell<u8>` lies in memory as its `u8` does, and nobody writes to it meanwhile, as it is
+        // not `Sync`. The load needs no alignment.
+        unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
     }
 
-    /// As [`store`], to memory that need not hold anything yet.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn store_cell(to: &[Cell<u8>; N], vector: __m256i) {
+        // SAFETY: `to` is 32 bytes that may be written to although they are shared, since they are cells; no reference to what is in them
+        // exists. The store needs no alignment.
+        unsafe { _mm256_storeu_si256(to.as_ptr().cast_mut().cast(), vector) }
+    }
+
+    /// To memory that need not hold anything yet.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn store_new(to: &mut [MaybeUninit<u8>; N], vector: __m256i) {

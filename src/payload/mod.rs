@@ -17,7 +17,8 @@ mod tests;
 mod utf8;
 
 pub(crate) use leaf::{
-    Assembly, Gathered, Unchecked, ascii, first_control, line_end, unmask_binary, unmask_piece, unmask_text,
+    Assembly, Gathered, Unchecked, ascii, first_control, line_end, unmask_binary, unmask_binary_to_front,
+    unmask_piece, unmask_text, unmask_text_to_front,
 };
 pub use mask::apply_mask;
 pub(crate) use mask::{Key, apply};

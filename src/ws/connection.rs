@@ -146,9 +146,32 @@ impl Connection {
         out: &mut Output,
         now: Instant,
     ) -> Result<Option<Event<'i>>, Error> {
+        self.next::<false>(input, out, now)
+    }
+
+    /// As [`next_event`](Self::next_event), but a server's payload is moved to where the reply that is equal to it would lie behind those
+    /// in the input ([`Input::reply_address`] and a server's header), so that [`reply_in_place`] can make it one. Not all are moved.
+    #[inline(always)]
+    #[cfg_attr(not(feature = "net"), expect(dead_code))]
+    pub(crate) fn next_event_movable<'i>(
+        &mut self,
+        input: &'i mut Input<'_>,
+        out: &mut Output,
+        now: Instant,
+    ) -> Result<Option<Event<'i>>, Error> {
+        self.next::<true>(input, out, now)
+    }
+
+    #[inline(always)]
+    fn next<'i, const MOVE: bool>(
+        &mut self,
+        input: &'i mut Input<'_>,
+        out: &mut Output,
+        now: Instant,
+    ) -> Result<Option<Event<'i>>, Error> {
         // A whole unfragmented data frame in the input: nothing but what such a frame needs. All else, and whatever fails a
         // check here, is left to `receive`, to which this is equal in effect (tested).
-        let rest = &*input.settled();
+        let rest = input.rest();
         let Some(head) = rest.first_chunk::<{ 2 + KEY }>() else {
             if rest.is_empty() && self.fast != 0 {
                 return Ok(None);
@@ -178,6 +201,17 @@ impl Connection {
         }
         self.heard = now;
         self.mark = now;
+        if MOVE && masked {
+            // A server's header is a client's without the key.
+            let window = input.take_seen_behind_replies(at, len, at - KEY);
+            if text {
+                return match payload::unmask_text_to_front(window, len, key) {
+                    Ok(text) => Ok(Some(Event::Text(text))),
+                    Err(_) => Err(self.fail(Error::InvalidUtf8, out)),
+                };
+            }
+            return Ok(Some(Event::Binary(payload::unmask_binary_to_front(window, len, key))));
+        }
         let payload = input.take_seen(at, len);
         if text {
             return match payload::unmask_text(payload, if masked { key } else { Key::NONE }) {

@@ -6,7 +6,7 @@ use crate::http::server::Event as HttpEvent;
 use crate::http::{self, Response};
 use crate::net::client::ClientStep;
 use crate::net::config::SlowPolicy;
-use crate::net::context::{Context, Line, SendError};
+use crate::net::context::{Context, InPlace, Line, SendError};
 use crate::net::counters::Transport;
 use crate::net::handler::{Ended, Handler, Message};
 use crate::net::peer::{HttpLine, Mode, Peer, PeerId, Wire, flag};
@@ -185,7 +185,7 @@ impl<H: Handler> Worker<H> {
                 Wire::Client(line) => Line::Client(line),
                 Wire::Lingering(_) | Wire::Vacant(_) => Line::Over,
             };
-            let mut cx = Context { id, line, state, cold, meta, socket: socket.as_ref(), out, core };
+            let mut cx = Context { id, line, state, cold, meta, socket: socket.as_ref(), out, in_place: InPlace::NONE, core };
             if let Some(cause) = cause.take() {
                 act(handler, &mut cx, cause);
             } else if std::mem::take(&mut opened) {
@@ -220,22 +220,27 @@ impl<H: Handler> Worker<H> {
                 None => &mut *scratch,
             };
             // A peer that is known to block is written to when the socket says that it takes bytes again.
-            if !out.is_empty() && (writable || !out.is_blocked()) {
-                let before = out.len();
+            let mut front = input.replies();
+            if !(front.is_empty() && out.is_empty()) && (writable || !out.is_blocked()) {
+                let before = front.len() + out.len();
                 let written = match socket {
-                    Some(socket) => out.write_to(&mut Sink(socket)),
+                    Some(socket) => out.write_behind(&mut front, &mut Sink(socket)),
                     None => Err(ErrorKind::NotConnected.into()),
                 };
-                wrote += before - out.len();
+                wrote += before - front.len() - out.len();
                 match written {
-                    Ok(()) => {}
+                    Ok(()) => input.clear_replies(),
                     Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                        if own.is_none() {
-                            own = Some(Box::new(scratch.take_unsent()));
-                        }
+                        own = match own {
+                            Some(own) if front.is_empty() => Some(own),
+                            Some(mut own) => Some(Box::new(own.take_unsent_behind(front))),
+                            None => Some(Box::new(scratch.take_unsent_behind(front))),
+                        };
+                        input.clear_replies();
                     }
                     Err(_) => {
                         out.clear();
+                        input.clear_replies();
                         meta.set(flag::BROKEN);
                         if !matches!(fed, Fed::Over) {
                             // The machine says how it ended.
@@ -532,14 +537,19 @@ fn feed_websocket<H: Handler>(
     let mut messages = 0;
     let fed = loop {
         let Line::WebSocket(ws) = &mut cx.line else { break Fed::Dry };
-        match ws.next_event(input, cx.out, now) {
+        let address = input.reply_address();
+        match ws.next_event_movable(input, cx.out, now) {
             Ok(Some(ws::Event::Text(text))) => {
                 messages += 1;
+                cx.in_place.address = address;
                 handler.message(Message::Text(text), cx);
+                reply_in_place(cx, input);
             }
             Ok(Some(ws::Event::Binary(bytes))) => {
                 messages += 1;
+                cx.in_place.address = address;
                 handler.message(Message::Binary(bytes), cx);
+                reply_in_place(cx, input);
             }
             Ok(None) => break Fed::Dry,
             Ok(Some(ws::Event::Closed(closed))) => {
@@ -556,7 +566,7 @@ fn feed_websocket<H: Handler>(
             }
             Err(_) => {}
         }
-        if cx.out.len() >= most {
+        if cx.in_place.bytes + cx.out.len() >= most {
             break Fed::Flush;
         }
         if let Some(cold) = cx.cold
@@ -567,6 +577,16 @@ fn feed_websocket<H: Handler>(
     };
     cx.core.counters.messages_in.add(messages);
     fed
+}
+
+/// Sends the message back that was handled just now, if the handler wants that.
+#[inline(always)]
+fn reply_in_place<S>(cx: &mut Context<'_, S>, input: &mut Input<'_>) {
+    cx.in_place.address = InPlace::NOWHERE;
+    if let Some((kind, len)) = cx.in_place.reply.take() {
+        Connection::reply_in_place(kind, len, input);
+        cx.in_place.bytes = input.replies().len();
+    }
 }
 
 /// Feeds an HTTP connection and hands out what comes of it.
