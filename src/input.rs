@@ -157,6 +157,19 @@ impl<'b> Input<'b> {
         }
     }
 
+    /// A cursor over the same bytes that goes on where another one was.
+    #[cfg(feature = "net")]
+    pub(crate) fn go_on(&mut self, taken: usize, replied: usize) {
+        self.at = taken.min(self.bytes.len());
+        self.replied = replied.min(self.at);
+    }
+
+    /// As [`rest`](Self::rest), for whoever need not tell its absence from its end.
+    #[inline(always)]
+    pub(crate) fn some_rest(&self) -> Option<&[u8]> {
+        self.bytes.get(self.at..)
+    }
+
     /// Forgets the replies: they were written, or never will be.
     #[inline]
     pub(crate) fn clear_replies(&mut self) {

@@ -302,6 +302,21 @@ impl Output {
         })
     }
 
+    /// All that is unsent, where it is in one piece.
+    #[inline]
+    #[cfg(feature = "net")]
+    pub(crate) fn copies(&self) -> Option<&[u8]> {
+        if self.shared.is_empty() { self.bytes.get(self.start..self.end) } else { None }
+    }
+
+    /// As [`clear`](Self::clear), where nothing is shared.
+    #[inline]
+    #[cfg(feature = "net")]
+    pub(crate) fn clear_copies(&mut self) {
+        debug_assert!(self.shared.is_empty());
+        self.settle();
+    }
+
     /// Drops the first `n` unsent bytes: the socket took them. Moves nothing; O(shared payloads passed).
     pub fn advance(&mut self, mut n: usize) {
         while let Some(front) = self.shared.front_mut() {

@@ -376,9 +376,12 @@ impl<S> Context<'_, S> {
     /// [`SendError`]: nothing was sent.
     #[inline]
     pub fn send(&mut self, message: Message<'_>) -> Result<(), SendError> {
-        let Line::WebSocket(ws) = &mut self.line else { return Err(SendError::NotOpen) };
         // The replies in place leave first, so nothing may stand before this one elsewhere.
-        if self.in_place.is_at(message.as_bytes()) && self.out.is_empty() && ws.takes_message() {
+        if self.in_place.is_at(message.as_bytes())
+            && self.out.is_empty()
+            && let Line::WebSocket(ws) = &self.line
+            && ws.takes_message()
+        {
             let kind = match message {
                 Message::Text(_) => ws::Kind::Text,
                 Message::Binary(_) => ws::Kind::Binary,
@@ -388,6 +391,12 @@ impl<S> Context<'_, S> {
             self.core.sent += 1;
             return Ok(());
         }
+        self.send_copy(message)
+    }
+
+    #[inline(never)]
+    fn send_copy(&mut self, message: Message<'_>) -> Result<(), SendError> {
+        let ws = self.line.websocket()?;
         match message {
             Message::Text(text) => ws.send_text(text, self.out)?,
             Message::Binary(bytes) => ws.send_binary(bytes, self.out)?,

@@ -171,7 +171,7 @@ impl Connection {
     ) -> Result<Option<Event<'i>>, Error> {
         // A whole unfragmented data frame in the input: nothing but what such a frame needs. All else, and whatever fails a
         // check here, is left to `receive`, to which this is equal in effect (tested).
-        let rest = input.rest();
+        let Some(rest) = input.some_rest() else { return Ok(None) };
         let Some(head) = rest.first_chunk::<{ 2 + KEY }>() else {
             if rest.is_empty() && self.fast != 0 {
                 return Ok(None);

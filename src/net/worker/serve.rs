@@ -32,6 +32,14 @@ pub(super) enum Cause<'a> {
         ahead: usize,
         read: usize,
     },
+    /// As `Read`, but feeding has begun, and some of the replies were sent.
+    Begun {
+        read: usize,
+        taken: usize,
+        replied: usize,
+        sent: usize,
+        fed: Fed,
+    },
     /// Bytes that were read before and kept.
     Kept(Vec<u8>),
     /// The peer ended its side, or the socket failed.
@@ -56,7 +64,7 @@ pub(super) enum Cause<'a> {
 }
 
 /// Why feeding stopped.
-enum Fed {
+pub(super) enum Fed {
     /// The input is used up.
     Dry,
     /// Much is to be written first.
@@ -131,7 +139,7 @@ impl<H: Handler> Worker<H> {
                 // Dropped.
             } else {
                 let ahead = ahead.min(n);
-                self.serve(index, Cause::Read { ahead, read: n - ahead });
+                self.serve_read(index, ahead, n - ahead);
             }
             if drained {
                 return;
@@ -142,6 +150,53 @@ impl<H: Handler> Worker<H> {
                 return;
             }
         }
+    }
+
+    /// [`serve`](Self::serve) for nearly every read: a WebSocket that nothing waits for and nothing is unusual about, and everything that
+    /// is to be sent leaves at once. Between two system calls little of this code is in the first-level cache, so it is kept short and
+    /// in one piece. What turns out to be unusual is left to `serve`, where it is.
+    #[inline]
+    fn serve_read(&mut self, index: u32, ahead: usize, read: usize) {
+        let Self { handler, peers, core, scratch, buffer, buffers, wheel, .. } = self;
+        let Some(peer) = peers.get_mut(index) else { return };
+        let id = PeerId { worker: core.worker, index, generation: peer.generation };
+        let Peer { wire, state, cold, socket, meta, .. } = peer;
+        let (Wire::WebSocket(ws), Some(socket), None, 0) = (wire, &*socket, &*cold, ahead) else {
+            return self.serve(index, Cause::Read { ahead, read });
+        };
+        core.counters.bytes_in.add(read as u64);
+        let half = core.settings.queue.limit / 2;
+        let mut input = Input::with_buffers(&mut buffer[..read], buffers);
+        let line = Line::WebSocket(ws);
+        let mut cx =
+            Context { id, line, state, cold, meta, socket: Some(socket), out: scratch, in_place: InPlace::NONE, core };
+        let fed = feed_websocket(handler, &mut cx, &mut input, half);
+        let mut sent = 0;
+        if matches!(fed, Fed::Dry) && cold.is_none() && input.is_empty() {
+            // Either all is replies in place, or there are none.
+            let (replies, copies) = (input.replies(), scratch.copies());
+            let bytes = if replies.is_empty() { copies } else { Some(replies).filter(|_| scratch.is_empty()) };
+            if let Some(bytes) = bytes {
+                sent = if bytes.is_empty() { 0 } else { Sink(socket).write(bytes).unwrap_or(0) };
+                if sent == bytes.len() {
+                    scratch.clear_copies();
+                    core.counters.bytes_out.add(sent as u64);
+                    core.counters.messages_out.add(std::mem::take(&mut core.sent));
+                    drop(input);
+                    if let Some(at) = peer.poll_timeout() {
+                        wheel.set(peers, index, at);
+                    }
+                    return;
+                }
+            }
+            if replies.is_empty() {
+                core.counters.bytes_out.add(sent as u64);
+                scratch.advance(std::mem::take(&mut sent));
+            }
+        }
+        let (taken, replied) = (input.taken(), input.replies().len());
+        drop(input);
+        self.serve(index, Cause::Begun { read, taken, replied, sent, fed });
     }
 
     /// Serves a connection for one cause, to the end: feeds, writes, and settles what comes next.
@@ -166,6 +221,11 @@ impl<H: Handler> Worker<H> {
                 core.counters.bytes_in.add((*read + *ahead) as u64);
                 Input::with_buffers(&mut buffer[..*read], buffers)
             }
+            Some(Cause::Begun { read, taken, replied, .. }) => {
+                let mut input = Input::with_buffers(&mut buffer[..*read], buffers);
+                input.go_on(*taken, *replied);
+                input
+            }
             Some(Cause::Kept(bytes)) => {
                 kept = std::mem::take(bytes);
                 Input::with_buffers(&mut kept, buffers)
@@ -173,6 +233,8 @@ impl<H: Handler> Worker<H> {
             _ => Input::with_buffers(&mut [], buffers),
         };
         let mut opened = false;
+        // Of the replies in the input.
+        let mut sent = 0;
         let mut wrote = 0;
         let over = loop {
             let out = match &mut own {
@@ -186,16 +248,23 @@ impl<H: Handler> Worker<H> {
                 Wire::Lingering(_) | Wire::Vacant(_) => Line::Over,
             };
             let mut cx = Context { id, line, state, cold, meta, socket: socket.as_ref(), out, in_place: InPlace::NONE, core };
-            if let Some(cause) = cause.take() {
-                act(handler, &mut cx, cause);
-            } else if std::mem::take(&mut opened) {
-                handler.opened(&mut cx);
-            }
-            let fed = match &cx.line {
-                Line::WebSocket(_) => feed_websocket(handler, &mut cx, &mut input, half),
-                Line::Http(_) => feed_http(handler, &mut cx, &mut input),
-                Line::Client(_) => feed_client(handler, &mut cx, &mut input),
-                Line::Over => Fed::Dry,
+            let fed = if let Some(Cause::Begun { sent: before, fed, .. }) =
+                cause.take_if(|cause| matches!(cause, Cause::Begun { .. }))
+            {
+                (sent, wrote) = (before, before);
+                fed
+            } else {
+                if let Some(cause) = cause.take() {
+                    act(handler, &mut cx, cause);
+                } else if std::mem::take(&mut opened) {
+                    handler.opened(&mut cx);
+                }
+                match &cx.line {
+                    Line::WebSocket(_) => feed_websocket(handler, &mut cx, &mut input, half),
+                    Line::Http(_) => feed_http(handler, &mut cx, &mut input),
+                    Line::Client(_) => feed_client(handler, &mut cx, &mut input),
+                    Line::Over => Fed::Dry,
+                }
             };
             match fed {
                 Fed::Upgraded(connection) => {
@@ -220,7 +289,7 @@ impl<H: Handler> Worker<H> {
                 None => &mut *scratch,
             };
             // A peer that is known to block is written to when the socket says that it takes bytes again.
-            let mut front = input.replies();
+            let mut front = input.replies().get(std::mem::take(&mut sent)..).unwrap_or_default();
             if !(front.is_empty() && out.is_empty()) && (writable || !out.is_blocked()) {
                 let before = front.len() + out.len();
                 let written = match socket {
@@ -385,7 +454,7 @@ impl<H: Handler> Worker<H> {
 fn act<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, cause: Cause<'_>) {
     let now = cx.core.now;
     match cause {
-        Cause::Read { ahead: 0, .. } | Cause::Kept(_) | Cause::Writable | Cause::Look => {}
+        Cause::Read { ahead: 0, .. } | Cause::Begun { .. } | Cause::Kept(_) | Cause::Writable | Cause::Look => {}
         Cause::Read { ahead, .. } => {
             if let Line::WebSocket(ws) = &mut cx.line {
                 // What fails is reported by the next event.
@@ -539,16 +608,15 @@ fn feed_websocket<H: Handler>(
         let Line::WebSocket(ws) = &mut cx.line else { break Fed::Dry };
         let address = input.reply_address();
         match ws.next_event_movable(input, cx.out, now) {
-            Ok(Some(ws::Event::Text(text))) => {
+            Ok(Some(event @ (ws::Event::Text(_) | ws::Event::Binary(_)))) => {
+                let message = match event {
+                    ws::Event::Text(text) => Message::Text(text),
+                    ws::Event::Binary(bytes) => Message::Binary(bytes),
+                    _ => break Fed::Dry,
+                };
                 messages += 1;
                 cx.in_place.address = address;
-                handler.message(Message::Text(text), cx);
-                reply_in_place(cx, input);
-            }
-            Ok(Some(ws::Event::Binary(bytes))) => {
-                messages += 1;
-                cx.in_place.address = address;
-                handler.message(Message::Binary(bytes), cx);
+                handler.message(message, cx);
                 reply_in_place(cx, input);
             }
             Ok(None) => break Fed::Dry,
