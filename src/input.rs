@@ -5,6 +5,8 @@
 //! simply what is left. Events borrow the `Input`: their payload lies in the caller's buffer, or, where a message spans
 //! several reads, in a buffer that the finished message brought along and that goes back to [`Buffers`] afterwards.
 
+#[cfg(feature = "net")]
+use crate::payload::WIDE;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -121,6 +123,7 @@ impl<'b> Input<'b> {
     /// As [`take_seen`](Self::take_seen), but what it lends reaches back to `head` bytes behind the replies: to where the payload of the
     /// next reply belongs. A caller that moves the `n` bytes to the front of that can make them a reply with
     /// [`put_reply`](Self::put_reply), for which `head` must be shorter than what it skips.
+    #[cfg(feature = "net")]
     #[inline(always)]
     pub(crate) fn take_seen_behind_replies(&mut self, skipped: usize, n: usize, head: usize) -> &mut [u8] {
         let to = self.at + skipped + n;
@@ -133,25 +136,57 @@ impl<'b> Input<'b> {
         }
     }
 
+    /// Whether [`take_seen_wide`](Self::take_seen_wide) can.
+    #[cfg(feature = "net")]
+    #[inline(always)]
+    pub(crate) fn has_wide_room(&self, skipped: usize, n: usize, head: usize) -> bool {
+        let from = self.at + skipped;
+        self.replied + head + WIDE <= from + n && from + WIDE <= self.bytes.len()
+    }
+
+    /// As [`take_seen_behind_replies`](Self::take_seen_behind_replies), for at most [`WIDE`] bytes: what it lends ends so many behind the
+    /// start of the `n`, and so many at its front are free to be overwritten.
+    #[cfg(feature = "net")]
+    #[inline(always)]
+    pub(crate) fn take_seen_wide(&mut self, skipped: usize, n: usize, head: usize) -> &mut [u8] {
+        let from = self.at + skipped;
+        match self.bytes.get_mut(self.replied + head..from + WIDE) {
+            Some(lent) => {
+                self.at = from + n;
+                lent
+            }
+            None => &mut [],
+        }
+    }
+
     /// The address behind the replies.
+    #[cfg(feature = "net")]
     #[inline(always)]
     pub(crate) fn reply_address(&self) -> usize {
         self.bytes.as_ptr().addr() + self.replied
     }
 
+    /// Bytes of replies so far.
+    #[cfg(feature = "net")]
+    #[inline(always)]
+    pub(crate) fn replied(&self) -> usize {
+        self.replied
+    }
+
     /// The replies so far: they are to be written before what is in the output.
+    #[cfg(feature = "net")]
     #[inline]
     pub(crate) fn replies(&self) -> &[u8] {
         self.bytes.get(..self.replied).unwrap_or_default()
     }
 
     /// Writes `head` behind the replies, and makes it a reply together with the `n` bytes behind it. Nothing happens beyond what was taken.
+    #[cfg(feature = "net")]
     #[inline(always)]
     pub(crate) fn put_reply<const HEAD: usize>(&mut self, head: [u8; HEAD], n: usize) {
         let end = self.replied + HEAD + n;
-        if end <= self.at
-            && let Some(to) = self.bytes.get_mut(self.replied..).and_then(|bytes| bytes.first_chunk_mut())
-        {
+        debug_assert!(end <= self.at);
+        if let Some(to) = self.bytes.get_mut(self.replied..end).and_then(|bytes| bytes.first_chunk_mut()) {
             *to = head;
             self.replied = end;
         }
@@ -171,6 +206,7 @@ impl<'b> Input<'b> {
     }
 
     /// Forgets the replies: they were written, or never will be.
+    #[cfg(feature = "net")]
     #[inline]
     pub(crate) fn clear_replies(&mut self) {
         self.replied = 0;

@@ -36,8 +36,9 @@ pub struct Context<'a, S> {
 pub(crate) struct InPlace {
     /// Where the header of such a reply would be written: see [`Connection::next_event_movable`]. Or [`NOWHERE`](Self::NOWHERE).
     pub(crate) address: usize,
-    /// The reply that the call at hand sent.
-    pub(crate) reply: Option<(ws::Kind, usize)>,
+    /// The kind of the reply that the call at hand sent, and the length of its payload.
+    pub(crate) reply: Option<ws::Kind>,
+    pub(crate) len: usize,
     /// Bytes of such replies so far. They stand before what is in the output.
     pub(crate) bytes: usize,
 }
@@ -47,7 +48,7 @@ impl InPlace {
     pub(crate) const NOWHERE: usize = usize::MAX - 4;
 
     /// Nothing so far, and no message at hand.
-    pub(crate) const NONE: Self = Self { address: Self::NOWHERE, reply: None, bytes: 0 };
+    pub(crate) const NONE: Self = Self { address: Self::NOWHERE, reply: None, len: 0, bytes: 0 };
 
     /// Whether `payload` is what lies behind the header's place.
     #[inline(always)]
@@ -57,8 +58,8 @@ impl InPlace {
         payload.as_ptr().addr() == self.address + Connection::reply_header(payload.len())
     }
 
-    fn len(&self) -> usize {
-        self.bytes + self.reply.map_or(0, |(_, len)| Connection::reply_header(len) + len)
+    fn queued(&self) -> usize {
+        self.bytes + self.reply.map_or(0, |_| Connection::reply_header(self.len) + self.len)
     }
 }
 
@@ -193,7 +194,7 @@ impl<S> Context<'_, S> {
     /// Bytes that wait to be written, those of this turn included.
     #[inline]
     pub fn queued(&self) -> usize {
-        self.in_place.len() + self.out.len()
+        self.in_place.queued() + self.out.len()
     }
 
     /// Stops reading from this connection, from now on: messages that were read already come after
@@ -387,7 +388,8 @@ impl<S> Context<'_, S> {
                 Message::Binary(_) => ws::Kind::Binary,
             };
             self.in_place.address = InPlace::NOWHERE;
-            self.in_place.reply = Some((kind, message.as_bytes().len()));
+            self.in_place.reply = Some(kind);
+            self.in_place.len = message.as_bytes().len();
             self.core.sent += 1;
             return Ok(());
         }

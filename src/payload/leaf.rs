@@ -89,7 +89,64 @@ pub(crate) fn unmask_text_to_front(bytes: &mut [u8], len: usize, key: Key) -> Re
     unmask_long_text_to_front(bytes, len, key)
 }
 
+/// Up to so many bytes are unmasked as if they were so many, where there is room.
+pub(crate) const WIDE: usize = 32;
+
+/// Unmasks `len` bytes (at most [`WIDE`]) to the front of `bytes` and lends them. They begin `WIDE` before its end; the `WIDE` bytes at
+/// its front may be overwritten.
+#[inline(always)]
+pub(crate) fn unmask_wide_binary(bytes: &mut [u8], len: usize, key: Key) -> &[u8] {
+    unmask_wide(bytes, key);
+    bytes.get(..len).unwrap_or_default()
+}
+
+/// As [`unmask_wide_binary`], a whole text.
+#[inline(always)]
+pub(crate) fn unmask_wide_text(bytes: &mut [u8], len: usize, key: Key) -> Result<&str, Invalid> {
+    let high = unmask_wide(bytes, key);
+    let text = bytes.get(..len).unwrap_or_default();
+    if high & ((1 << len) - 1) == 0 {
+        // SAFETY: `unmask_wide` has a bit for each byte that is not below 0x80, and `text`, not longer than `WIDE`, has none: ASCII is
+        // UTF-8.
+        return Ok(unsafe { core::str::from_utf8_unchecked(text) });
+    }
+    check(text)
+}
+
+/// Unmasks the last [`WIDE`] bytes to the front, and gives a bit for each that is not ASCII, the first one's the lowest.
+#[inline(always)]
+fn unmask_wide(bytes: &mut [u8], key: Key) -> u64 {
+    let Some(masked) = bytes.last_chunk::<WIDE>() else { return u64::MAX };
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+    {
+        use core::arch::x86_64::*;
+        // SAFETY: both halves are 16 readable bytes of `masked`, and the loads need no alignment. SSE2 is there: it was asked for above.
+        let (low, high) = unsafe {
+            let (low, high) = (_mm_loadu_si128(masked.as_ptr().cast()), _mm_loadu_si128(masked.as_ptr().add(16).cast()));
+            let key = _mm_set1_epi32(key.word() as i32);
+            (_mm_xor_si128(low, key), _mm_xor_si128(high, key))
+        };
+        let Some(to) = bytes.first_chunk_mut::<WIDE>() else { return u64::MAX };
+        // SAFETY: both halves are 16 writable bytes of `to`, and the stores need no alignment. SSE2 is there.
+        unsafe {
+            _mm_storeu_si128(to.as_mut_ptr().cast(), low);
+            _mm_storeu_si128(to.as_mut_ptr().add(16).cast(), high);
+            u64::from(_mm_movemask_epi8(low) as u32) | u64::from(_mm_movemask_epi8(high) as u32) << 16
+        }
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_feature = "sse2")))]
+    {
+        let mut clear = *masked;
+        mask::unmask(&mut clear, key);
+        if let Some(to) = bytes.first_chunk_mut::<WIDE>() {
+            *to = clear;
+        }
+        clear.iter().rev().fold(0, |bits, &byte| bits << 1 | u64::from(byte >> 7))
+    }
+}
+
 #[inline(never)]
+#[cfg(feature = "net")]
 fn unmask_long_binary_to_front(bytes: &mut [u8], len: usize, key: Key) {
     let Some(distance) = bytes.len().checked_sub(len) else { return };
     #[cfg(target_arch = "x86_64")]

@@ -146,29 +146,6 @@ impl Connection {
         out: &mut Output,
         now: Instant,
     ) -> Result<Option<Event<'i>>, Error> {
-        self.next::<false>(input, out, now)
-    }
-
-    /// As [`next_event`](Self::next_event), but a server's payload is moved to where the reply that is equal to it would lie behind those
-    /// in the input ([`Input::reply_address`] and a server's header), so that [`reply_in_place`] can make it one. Not all are moved.
-    #[inline(always)]
-    #[cfg_attr(not(feature = "net"), expect(dead_code))]
-    pub(crate) fn next_event_movable<'i>(
-        &mut self,
-        input: &'i mut Input<'_>,
-        out: &mut Output,
-        now: Instant,
-    ) -> Result<Option<Event<'i>>, Error> {
-        self.next::<true>(input, out, now)
-    }
-
-    #[inline(always)]
-    fn next<'i, const MOVE: bool>(
-        &mut self,
-        input: &'i mut Input<'_>,
-        out: &mut Output,
-        now: Instant,
-    ) -> Result<Option<Event<'i>>, Error> {
         // A whole unfragmented data frame in the input: nothing but what such a frame needs. All else, and whatever fails a
         // check here, is left to `receive`, to which this is equal in effect (tested).
         let Some(rest) = input.some_rest() else { return Ok(None) };
@@ -201,17 +178,6 @@ impl Connection {
         }
         self.heard = now;
         self.mark = now;
-        if MOVE && masked {
-            // A server's header is a client's without the key.
-            let window = input.take_seen_behind_replies(at, len, at - KEY);
-            if text {
-                return match payload::unmask_text_to_front(window, len, key) {
-                    Ok(text) => Ok(Some(Event::Text(text))),
-                    Err(_) => Err(self.fail(Error::InvalidUtf8, out)),
-                };
-            }
-            return Ok(Some(Event::Binary(payload::unmask_binary_to_front(window, len, key))));
-        }
         let payload = input.take_seen(at, len);
         if text {
             return match payload::unmask_text(payload, if masked { key } else { Key::NONE }) {
@@ -223,6 +189,81 @@ impl Connection {
             payload::unmask_binary(payload, key);
         }
         Ok(Some(Event::Binary(payload)))
+    }
+
+    /// As [`next_event`](Self::next_event), but a server's payload is moved to where the reply that is equal to it would lie behind those
+    /// in the input, so that [`reply_in_place`](Self::reply_in_place) can make it one. Not all are moved; one that was lies a server's
+    /// header behind [`Input::reply_address`].
+    #[cfg(feature = "net")]
+    #[inline(always)]
+    pub(crate) fn next_event_movable<'i>(
+        &mut self,
+        input: &'i mut Input<'_>,
+        out: &mut Output,
+        now: Instant,
+    ) -> Result<Option<Event<'i>>, Error> {
+        // As above, for the one role that has something to gain, and in that role's terms: masked, with a header that is shorter by the
+        // key on the way back.
+        let Some(rest) = input.some_rest() else { return Ok(None) };
+        let Some(head) = rest.first_chunk::<{ 2 + KEY }>() else {
+            if rest.is_empty() && self.fast != 0 {
+                return Ok(None);
+            }
+            return self.next_event_unmoved(input, out, now);
+        };
+        let [first, second, key @ ..] = *head;
+        let (mut key, mut at, mut len) = (key, 2 + KEY, usize::from(second ^ MASK));
+        if len > 125 {
+            let Some(&[_, _, high, low, ref behind @ ..]) = rest.first_chunk::<{ 4 + KEY }>() else {
+                return self.next_event_unmoved(input, out, now);
+            };
+            let long = u16::from_be_bytes([high, low]);
+            if len > 126 || long < 126 {
+                return self.next_event_unmoved(input, out, now);
+            }
+            (key, at, len) = (*behind, 4 + KEY, usize::from(long));
+        }
+        let key = Key::new(key);
+        let text = first == FIN | Opcode::Text as u8;
+        if !(text || first == FIN | Opcode::Binary as u8)
+            || len >= self.fast as usize
+            || at + len > rest.len()
+            || self.mask != MASK
+        {
+            return self.next_event_unmoved(input, out, now);
+        }
+        self.heard = now;
+        self.mark = now;
+        if len <= payload::WIDE && input.has_wide_room(at, len, at - KEY) {
+            let room = input.take_seen_wide(at, len, at - KEY);
+            return if text {
+                match payload::unmask_wide_text(room, len, key) {
+                    Ok(text) => Ok(Some(Event::Text(text))),
+                    Err(_) => Err(self.fail(Error::InvalidUtf8, out)),
+                }
+            } else {
+                Ok(Some(Event::Binary(payload::unmask_wide_binary(room, len, key))))
+            };
+        }
+        let room = input.take_seen_behind_replies(at, len, at - KEY);
+        if text {
+            return match payload::unmask_text_to_front(room, len, key) {
+                Ok(text) => Ok(Some(Event::Text(text))),
+                Err(_) => Err(self.fail(Error::InvalidUtf8, out)),
+            };
+        }
+        Ok(Some(Event::Binary(payload::unmask_binary_to_front(room, len, key))))
+    }
+
+    #[cfg(feature = "net")]
+    #[inline(never)]
+    fn next_event_unmoved<'i>(
+        &mut self,
+        input: &'i mut Input<'_>,
+        out: &mut Output,
+        now: Instant,
+    ) -> Result<Option<Event<'i>>, Error> {
+        if self.mask == MASK { self.receive(input, out, now) } else { self.next_event(input, out, now) }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called. May be early, never late. `None` once the connection has ended.

@@ -650,10 +650,10 @@ fn feed_websocket<H: Handler>(
 /// Sends the message back that was handled just now, if the handler wants that.
 #[inline(always)]
 fn reply_in_place<S>(cx: &mut Context<'_, S>, input: &mut Input<'_>) {
-    cx.in_place.address = InPlace::NOWHERE;
-    if let Some((kind, len)) = cx.in_place.reply.take() {
-        Connection::reply_in_place(kind, len, input);
-        cx.in_place.bytes = input.replies().len();
+    // The address may stay: what is not moved lies further behind.
+    if let Some(kind) = cx.in_place.reply.take() {
+        Connection::reply_in_place(kind, cx.in_place.len, input);
+        cx.in_place.bytes = input.replied();
     }
 }
 
