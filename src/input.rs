@@ -5,8 +5,6 @@
 //! simply what is left. Events borrow the `Input`: their payload lies in the caller's buffer, or, where a message spans
 //! several reads, in a buffer that the finished message brought along and that goes back to [`Buffers`] afterwards.
 
-#[cfg(feature = "net")]
-use crate::payload::WIDE;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -139,16 +137,16 @@ impl<'b> Input<'b> {
     /// Whether [`take_seen_wide`](Self::take_seen_wide) can.
     #[cfg(feature = "net")]
     #[inline(always)]
-    pub(crate) fn has_wide_room(&self, skipped: usize, n: usize, head: usize) -> bool {
+    pub(crate) fn has_wide_room<const WIDE: usize>(&self, skipped: usize, n: usize, head: usize) -> bool {
         let from = self.at + skipped;
         self.replied + head + WIDE <= from + n && from + WIDE <= self.bytes.len()
     }
 
-    /// As [`take_seen_behind_replies`](Self::take_seen_behind_replies), for at most [`WIDE`] bytes: what it lends ends so many behind the
+    /// As [`take_seen_behind_replies`](Self::take_seen_behind_replies), for at most `WIDE` bytes: what it lends ends so many behind the
     /// start of the `n`, and so many at its front are free to be overwritten.
     #[cfg(feature = "net")]
     #[inline(always)]
-    pub(crate) fn take_seen_wide(&mut self, skipped: usize, n: usize, head: usize) -> &mut [u8] {
+    pub(crate) fn take_seen_wide<const WIDE: usize>(&mut self, skipped: usize, n: usize, head: usize) -> &mut [u8] {
         let from = self.at + skipped;
         match self.bytes.get_mut(self.replied + head..from + WIDE) {
             Some(lent) => {

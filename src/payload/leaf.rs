@@ -122,7 +122,8 @@ fn unmask_wide(bytes: &mut [u8], key: Key) -> u64 {
         use core::arch::x86_64::*;
         // SAFETY: both halves are 16 readable bytes of `masked`, and the loads need no alignment. SSE2 is there: it was asked for above.
         let (low, high) = unsafe {
-            let (low, high) = (_mm_loadu_si128(masked.as_ptr().cast()), _mm_loadu_si128(masked.as_ptr().add(16).cast()));
+            let (low, high) =
+                (_mm_loadu_si128(masked.as_ptr().cast()), _mm_loadu_si128(masked.as_ptr().add(16).cast()));
             let key = _mm_set1_epi32(key.word() as i32);
             (_mm_xor_si128(low, key), _mm_xor_si128(high, key))
         };

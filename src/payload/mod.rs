@@ -20,9 +20,7 @@ pub(crate) use leaf::{
     Assembly, Gathered, Unchecked, ascii, first_control, line_end, unmask_binary, unmask_piece, unmask_text,
 };
 #[cfg(feature = "net")]
-pub(crate) use leaf::{
-    WIDE, unmask_binary_to_front, unmask_text_to_front, unmask_wide_binary, unmask_wide_text,
-};
+pub(crate) use leaf::{WIDE, unmask_binary_to_front, unmask_text_to_front, unmask_wide_binary, unmask_wide_text};
 pub use mask::apply_mask;
 pub(crate) use mask::{Key, apply};
 pub(crate) use utf8::Utf8;

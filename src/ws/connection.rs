@@ -193,7 +193,7 @@ impl Connection {
 
     /// As [`next_event`](Self::next_event), but a server's payload is moved to where the reply that is equal to it would lie behind those
     /// in the input, so that [`reply_in_place`](Self::reply_in_place) can make it one. Not all are moved; one that was lies a server's
-    /// header behind [`Input::reply_address`].
+    /// header behind [`Input::reply_address`], and [`takes_message`](Self::takes_message) holds.
     #[cfg(feature = "net")]
     #[inline(always)]
     pub(crate) fn next_event_movable<'i>(
@@ -228,14 +228,14 @@ impl Connection {
         if !(text || first == FIN | Opcode::Binary as u8)
             || len >= self.fast as usize
             || at + len > rest.len()
-            || self.mask != MASK
+            || !self.takes_message()
         {
             return self.next_event_unmoved(input, out, now);
         }
         self.heard = now;
         self.mark = now;
-        if len <= payload::WIDE && input.has_wide_room(at, len, at - KEY) {
-            let room = input.take_seen_wide(at, len, at - KEY);
+        if len <= payload::WIDE && input.has_wide_room::<{ payload::WIDE }>(at, len, at - KEY) {
+            let room = input.take_seen_wide::<{ payload::WIDE }>(at, len, at - KEY);
             return if text {
                 match payload::unmask_wide_text(room, len, key) {
                     Ok(text) => Ok(Some(Event::Text(text))),

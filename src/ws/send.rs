@@ -188,14 +188,15 @@ impl Connection {
     }
 
     /// Makes the message that [`next_event_movable`](Self::next_event_movable) just moved to behind the input's replies one of them, or its
-    /// first `len` bytes where the form of the header stays the same. The caller has asked [`takes_message`](Self::takes_message).
+    /// first `len` bytes where the form of the header stays the same.
     #[inline(always)]
     #[cfg(feature = "net")]
     pub(crate) fn reply_in_place(kind: Kind, len: usize, input: &mut Input<'_>) {
-        let first = FIN | match kind {
-            Kind::Text => Opcode::Text as u8,
-            Kind::Binary => Opcode::Binary as u8,
-        };
+        let first = FIN
+            | match kind {
+                Kind::Text => Opcode::Text as u8,
+                Kind::Binary => Opcode::Binary as u8,
+            };
         if len <= 125 {
             input.put_reply([first, len as u8], len);
         } else {

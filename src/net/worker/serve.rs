@@ -247,7 +247,8 @@ impl<H: Handler> Worker<H> {
                 Wire::Client(line) => Line::Client(line),
                 Wire::Lingering(_) | Wire::Vacant(_) => Line::Over,
             };
-            let mut cx = Context { id, line, state, cold, meta, socket: socket.as_ref(), out, in_place: InPlace::NONE, core };
+            let mut cx =
+                Context { id, line, state, cold, meta, socket: socket.as_ref(), out, in_place: InPlace::NONE, core };
             let fed = if let Some(Cause::Begun { sent: before, fed, .. }) =
                 cause.take_if(|cause| matches!(cause, Cause::Begun { .. }))
             {
