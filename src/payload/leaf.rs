@@ -8,8 +8,6 @@
 #![allow(unsafe_code)]
 
 use super::mask::{self, Key};
-#[cfg(target_arch = "x86_64")]
-use super::tables;
 use super::utf8::{Invalid, Utf8};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -64,6 +62,7 @@ fn check(bytes: &[u8]) -> Result<&str, Invalid> {
 }
 
 /// Unmasks the last `len` bytes of `bytes` to its front, and lends them.
+#[cfg(feature = "net")]
 #[inline(always)]
 pub(crate) fn unmask_binary_to_front(bytes: &mut [u8], len: usize, key: Key) -> &[u8] {
     if len < LONG {
@@ -75,6 +74,7 @@ pub(crate) fn unmask_binary_to_front(bytes: &mut [u8], len: usize, key: Key) -> 
 }
 
 /// Unmasks a whole text, the last `len` bytes of `bytes`, to its front, and lends it.
+#[cfg(feature = "net")]
 #[inline(always)]
 pub(crate) fn unmask_text_to_front(bytes: &mut [u8], len: usize, key: Key) -> Result<&str, Invalid> {
     if len < LONG {
@@ -90,10 +90,12 @@ pub(crate) fn unmask_text_to_front(bytes: &mut [u8], len: usize, key: Key) -> Re
 }
 
 /// Up to so many bytes are unmasked as if they were so many, where there is room.
+#[cfg(feature = "net")]
 pub(crate) const WIDE: usize = 32;
 
 /// Unmasks `len` bytes (at most [`WIDE`]) to the front of `bytes` and lends them. They begin `WIDE` before its end; the `WIDE` bytes at
 /// its front may be overwritten.
+#[cfg(feature = "net")]
 #[inline(always)]
 pub(crate) fn unmask_wide_binary(bytes: &mut [u8], len: usize, key: Key) -> &[u8] {
     unmask_wide(bytes, key);
@@ -101,11 +103,12 @@ pub(crate) fn unmask_wide_binary(bytes: &mut [u8], len: usize, key: Key) -> &[u8
 }
 
 /// As [`unmask_wide_binary`], a whole text.
+#[cfg(feature = "net")]
 #[inline(always)]
 pub(crate) fn unmask_wide_text(bytes: &mut [u8], len: usize, key: Key) -> Result<&str, Invalid> {
     let high = unmask_wide(bytes, key);
     let text = bytes.get(..len).unwrap_or_default();
-    if high & ((1 << len) - 1) == 0 {
+    if len <= WIDE && high & ((1 << len) - 1) == 0 {
         // SAFETY: `unmask_wide` has a bit for each byte that is not below 0x80, and `text`, not longer than `WIDE`, has none: ASCII is
         // UTF-8.
         return Ok(unsafe { core::str::from_utf8_unchecked(text) });
@@ -114,6 +117,7 @@ pub(crate) fn unmask_wide_text(bytes: &mut [u8], len: usize, key: Key) -> Result
 }
 
 /// Unmasks the last [`WIDE`] bytes to the front, and gives a bit for each that is not ASCII, the first one's the lowest.
+#[cfg(feature = "net")]
 #[inline(always)]
 fn unmask_wide(bytes: &mut [u8], key: Key) -> u64 {
     let Some(masked) = bytes.last_chunk::<WIDE>() else { return u64::MAX };
@@ -161,6 +165,7 @@ fn unmask_long_binary_to_front(bytes: &mut [u8], len: usize, key: Key) {
     mask::unmask(&mut bytes[..len], key);
 }
 
+#[cfg(feature = "net")]
 #[inline(never)]
 fn unmask_long_text_to_front(bytes: &mut [u8], len: usize, key: Key) -> Result<&str, Invalid> {
     let Some(distance) = bytes.len().checked_sub(len) else { return Err(Invalid) };
@@ -527,19 +532,17 @@ impl Gathered {
 
 /// Long payloads, 32 bytes at a time.
 ///
-/// Text is checked by the method of J. Keiser and D. Lemire, "Validating UTF-8 in less than one instruction per byte" (2021): three
-/// table look-ups by the high and low half of a byte and the high half of the next one name what is wrong with the pair; a
-/// comparison with the bytes two and three before says where a continuation must stand.
+/// How text is checked is `check`'s.
 #[cfg(target_arch = "x86_64")]
-mod avx2 {
+pub(super) mod avx2 {
     use super::Key;
-    use super::tables::{FIRST_HIGH, FIRST_LOW, MOST, SECOND_HIGH, TWO_CONTINUATIONS};
+    use crate::payload::check::{Checker, keep_end};
     use core::arch::x86_64::*;
     use core::cell::Cell;
     use core::mem::MaybeUninit;
 
     /// Bytes in a vector.
-    const N: usize = 32;
+    pub(in crate::payload) const N: usize = 32;
 
     /// Whether the machine has AVX2: known when compiling, or asked once (then a load and a test).
     #[inline(always)]
@@ -750,98 +753,6 @@ mod avx2 {
         }
     }
 
-    /// The check between two vectors.
-    struct Checker {
-        before: __m256i,
-        errors: __m256i,
-    }
-
-    impl Checker {
-        #[inline]
-        #[target_feature(enable = "avx2")]
-        fn new() -> Self {
-            Self { before: _mm256_setzero_si256(), errors: _mm256_setzero_si256() }
-        }
-
-        /// Goes on with a vector that is all ASCII: only a character cut off before it can be wrong.
-        #[inline]
-        #[target_feature(enable = "avx2")]
-        fn ascii(&mut self, vector: __m256i) {
-            let most = load(&MOST);
-            self.errors = _mm256_or_si256(self.errors, _mm256_subs_epu8(self.before, most));
-            self.before = vector;
-        }
-
-        /// Goes on with any vector.
-        #[inline]
-        #[target_feature(enable = "avx2")]
-        fn vector(&mut self, vector: __m256i) {
-            let across = _mm256_permute2x128_si256::<0x21>(self.before, vector);
-            let one_before = _mm256_alignr_epi8::<15>(vector, across);
-            let two_before = _mm256_alignr_epi8::<14>(vector, across);
-            let three_before = _mm256_alignr_epi8::<13>(vector, across);
-            let half = _mm256_set1_epi8(0x0f);
-            let first_high = _mm256_and_si256(_mm256_srli_epi16::<4>(one_before), half);
-            let first_low = _mm256_and_si256(one_before, half);
-            let second_high = _mm256_and_si256(_mm256_srli_epi16::<4>(vector), half);
-            let wrong = _mm256_and_si256(
-                _mm256_and_si256(
-                    _mm256_shuffle_epi8(table(&FIRST_HIGH), first_high),
-                    _mm256_shuffle_epi8(table(&FIRST_LOW), first_low),
-                ),
-                _mm256_shuffle_epi8(table(&SECOND_HIGH), second_high),
-            );
-            // Where the byte two before leads three or more, or the one three before leads four, a continuation must stand; there,
-            // and only there, the look-up must have found two continuations in a row.
-            let must = _mm256_or_si256(
-                _mm256_subs_epu8(two_before, _mm256_set1_epi8(0xe0_u8.wrapping_sub(0x80) as i8)),
-                _mm256_subs_epu8(three_before, _mm256_set1_epi8(0xf0_u8.wrapping_sub(0x80) as i8)),
-            );
-            let must = _mm256_and_si256(must, _mm256_set1_epi8(TWO_CONTINUATIONS as i8));
-            self.errors = _mm256_or_si256(self.errors, _mm256_xor_si256(must, wrong));
-            self.before = vector;
-        }
-
-        #[inline]
-        #[target_feature(enable = "avx2")]
-        fn is_valid(&self) -> bool {
-            _mm256_testz_si256(self.errors, self.errors) == 1
-        }
-    }
-
-    /// Shuffle controls: a window at 16 + k moves 16 bytes by k places to the front, and fills up with zeros.
-    static SHIFTS: [u8; 48] = {
-        let mut shifts = [0x80; 48];
-        let mut i = 0;
-        while i < 16 {
-            shifts[16 + i] = i as u8;
-            i += 1;
-        }
-        shifts
-    };
-
-    /// The last `count` bytes (fewer than [`N`]) of a vector, moved to its front, and zeros behind them.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn keep_end(vector: __m256i, count: usize) -> __m256i {
-        let places = N - count;
-        let each = _mm256_shuffle_epi8(vector, _mm256_broadcastsi128_si256(shift(16 + places.min(16))));
-        let high = _mm256_extracti128_si256::<1>(vector);
-        // From the high half into the low one: by `places - 16`, which is to the back where that is negative.
-        let over = _mm_shuffle_epi8(high, shift(places));
-        _mm256_or_si256(each, _mm256_zextsi128_si256(over))
-    }
-
-    /// The control in [`SHIFTS`] at `from` (0 to 32).
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn shift(from: usize) -> __m128i {
-        match SHIFTS.get(from..).and_then(|window| window.first_chunk()) {
-            Some(window) => load_half(window),
-            None => _mm_set1_epi8(-1),
-        }
-    }
-
     #[inline]
     #[target_feature(enable = "avx2")]
     fn broadcast(key: Key) -> __m256i {
@@ -850,20 +761,14 @@ mod avx2 {
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn table(table: &[u8; 16]) -> __m256i {
-        _mm256_broadcastsi128_si256(load_half(table))
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn load_half(from: &[u8; 16]) -> __m128i {
+    pub(in crate::payload) fn load_half(from: &[u8; 16]) -> __m128i {
         // SAFETY: `from` is 16 readable bytes, and the load needs no alignment.
         unsafe { _mm_loadu_si128(from.as_ptr().cast()) }
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn load(from: &[u8; N]) -> __m256i {
+    pub(in crate::payload) fn load(from: &[u8; N]) -> __m256i {
         // SAFETY: `from` is 32 readable bytes, and the load needs no alignment.
         unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
     }

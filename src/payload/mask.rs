@@ -104,6 +104,7 @@ pub(crate) fn unmask_short(bytes: &mut [u8], key: Key) -> bool {
 }
 
 /// [`unmask_short`] of the last `n` bytes of `bytes`, to its front. All of them are loaded before one is stored: the two places may overlap.
+#[cfg(feature = "net")]
 #[inline(always)]
 pub(crate) fn unmask_short_to_front(bytes: &mut [u8], n: usize, key: Key) -> bool {
     /// Two words that cover the payload, from its front and from its end.
@@ -113,7 +114,7 @@ pub(crate) fn unmask_short_to_front(bytes: &mut [u8], n: usize, key: Key) -> boo
             let (Some(front), Some(back)) =
                 (bytes.get(from..).and_then(|bytes| bytes.first_chunk::<$size>()), bytes.last_chunk::<$size>())
             else {
-                return true;
+                return false;
             };
             let front = <$word>::from_ne_bytes(*front) ^ $front;
             let back = <$word>::from_ne_bytes(*back) ^ $back;

@@ -6,8 +6,11 @@
 //! | `mask` | masking and unmasking in safe code |
 //! | `utf8` | UTF-8 checked as it arrives, in safe code |
 //! | `leaf` | the one file with unsafe code: what was just proved to be UTF-8 becomes `str`, and long payloads and lines go through AVX2 |
-//! | `tables` | what its check of text looks up |
+//! | `check` | how its vectors of text are checked, in safe code |
+//! | `tables` | what that looks up |
 
+#[cfg(target_arch = "x86_64")]
+mod check;
 mod leaf;
 mod mask;
 #[cfg(target_arch = "x86_64")]
