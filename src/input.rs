@@ -108,10 +108,10 @@ impl<'b> Input<'b> {
     /// are there; where they are not it takes nothing.
     #[inline(always)]
     pub(crate) fn take_seen(&mut self, skipped: usize, n: usize) -> &mut [u8] {
-        let from = self.at + skipped;
-        match self.bytes.get_mut(from..from + n) {
+        // In the terms in which the caller has seen them, so that nothing is checked twice.
+        match self.bytes.get_mut(self.at..).and_then(|rest| rest.get_mut(skipped..skipped + n)) {
             Some(lent) => {
-                self.at = from + n;
+                self.at += skipped + n;
                 lent
             }
             None => &mut [],
