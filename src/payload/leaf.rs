@@ -158,7 +158,7 @@ fn unmask_long_binary_to_front(bytes: &mut [u8], len: usize, key: Key) {
     if avx2::is_there() {
         let bytes = Cell::from_mut(bytes).as_slice_of_cells();
         // SAFETY: the machine has AVX2.
-        unsafe { avx2::unmask(&bytes[distance..], &bytes[..len], key) };
+        unsafe { avx2::unmask::<true>(&bytes[distance..], &bytes[..len], key) };
         return;
     }
     bytes.copy_within(distance.., 0);
@@ -173,7 +173,7 @@ fn unmask_long_text_to_front(bytes: &mut [u8], len: usize, key: Key) -> Result<&
     if avx2::is_there() {
         let cells = Cell::from_mut(&mut *bytes).as_slice_of_cells();
         // SAFETY: the machine has AVX2.
-        if !unsafe { avx2::unmask_and_check(&cells[distance..], &cells[..len], key) } {
+        if !unsafe { avx2::unmask_and_check::<true>(&cells[distance..], &cells[..len], key) } {
             return Err(Invalid);
         }
         // SAFETY: `unmask_and_check` returned true: what it wrote there is UTF-8.
@@ -189,7 +189,7 @@ fn unmask_long_binary(bytes: &mut [u8], key: Key) {
     if avx2::is_there() {
         let bytes = Cell::from_mut(bytes).as_slice_of_cells();
         // SAFETY: the machine has AVX2.
-        unsafe { avx2::unmask(bytes, bytes, key) };
+        unsafe { avx2::unmask::<false>(bytes, &[], key) };
         return;
     }
     mask::unmask(bytes, key);
@@ -211,7 +211,7 @@ fn unmask_and_check(bytes: &mut [u8], key: Key) -> bool {
     if bytes.len() >= LONG && avx2::is_there() {
         let bytes = Cell::from_mut(bytes).as_slice_of_cells();
         // SAFETY: the machine has AVX2.
-        return unsafe { avx2::unmask_and_check(bytes, bytes, key) };
+        return unsafe { avx2::unmask_and_check::<false>(bytes, &[], key) };
     }
     let mut state = Utf8::START;
     // PIECE is a multiple of the key's length, so the key is the same for each piece.
@@ -560,10 +560,11 @@ pub(super) mod avx2 {
     /// From so many bytes on it pays to align the stores: one that crosses a cache line costs two.
     const ALIGNED: usize = 8 * N;
 
-    /// Unmasks at least [`N`] bytes into as many others: the same, or some that lie before them and may overlap. So whatever is stored,
+    /// Unmasks at least [`N`] bytes where they lie or, if they `MOVE`, to as many that lie before them and may overlap: whatever is stored,
     /// everything up to there was loaded before.
     #[target_feature(enable = "avx2")]
-    pub(super) fn unmask(from: &[Cell<u8>], to: &[Cell<u8>], key: Key) {
+    pub(super) fn unmask<const MOVE: bool>(from: &[Cell<u8>], to: &[Cell<u8>], key: Key) {
+        let to = if MOVE { to } else { from };
         let (Some(first), Some(last)) = (from.first_chunk(), from.last_chunk()) else { return };
         // Loaded while they are still masked: the loop goes over parts of them.
         let first = _mm256_xor_si256(load_cell(first), broadcast(key));
@@ -590,7 +591,8 @@ pub(super) mod avx2 {
 
     /// As [`unmask`], and says whether the result is UTF-8.
     #[target_feature(enable = "avx2")]
-    pub(super) fn unmask_and_check(from: &[Cell<u8>], to: &[Cell<u8>], key: Key) -> bool {
+    pub(super) fn unmask_and_check<const MOVE: bool>(from: &[Cell<u8>], to: &[Cell<u8>], key: Key) -> bool {
+        let to = if MOVE { to } else { from };
         // What is checked is what is stored.
         if from.len() != to.len() {
             return false;
