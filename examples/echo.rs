@@ -10,7 +10,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use tautline::http::upgrade::UpgradeConfig;
 use tautline::http::{RequestHead, Response, origin::OriginPolicy};
-use tautline::net::{Accept, Audience, Config, Context, Handler, ListenConfig, Message, PortSharing, Server};
+use tautline::net::{Accept, Audience, Config, Context, Handler, ListenConfig, Message};
+use tautline::net::{PortSharing, Server, StreamOpened};
 use tautline::{sse, ws};
 
 /// The topics that everyone is subscribed to.
@@ -27,12 +28,16 @@ impl Handler for Mode {
     type State = u64;
 
     fn request(&mut self, head: &RequestHead<'_>, cx: &mut Context<'_, u64>) {
-        // What fails is answered with 500 by the loop.
-        let _ = match (head.method(), head.path()) {
-            ("GET", "/events") => cx.open_stream(head, &[]).map(|_| drop(cx.subscribe(STREAMS))),
-            ("POST", "/broadcast") => Ok(cx.read_body()),
-            _ => Ok(drop(cx.accept(head, &Accept::default()))),
-        };
+        match (head.method(), head.path()) {
+            ("GET", "/events") => {
+                if let Ok(StreamOpened::Yes) = cx.open_stream(head, &[]) {
+                    let _ = cx.subscribe(STREAMS);
+                }
+            }
+            ("POST", "/broadcast") => cx.read_body(),
+            // Refused or not, it is answered; what cannot be is answered with 500 by the loop.
+            _ => _ = cx.accept(head, &Accept::default()),
+        }
     }
 
     fn body(&mut self, body: &[u8], cx: &mut Context<'_, u64>) {

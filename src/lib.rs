@@ -1,6 +1,7 @@
 //! A low-level engine for real-time transports: WebSocket (RFC 6455), Server-Sent Events (WHATWG) and the HTTP/1.1 (RFC 9112) that
-//! carries them, as state machines that do no I/O. Bytes in, events out; calls in, bytes out; time in, deadlines out. The crate
-//! is `no_std` with `alloc`; sockets, clocks, threads and randomness are the caller's.
+//! carries them, as state machines that do no I/O. Bytes in, events out; calls in, bytes out; time in, deadlines out. That core
+//! is `no_std` with `alloc`; sockets, clocks, threads and randomness are the caller's, or those of one thin event loop on `mio`,
+//! the module `net`, which serves tens of thousands of connections per thread.
 //!
 //! # The map
 //!
@@ -9,6 +10,11 @@
 //! | [`http`] | one HTTP/1.1 connection of each side ([`http::Server`], [`http::Client`]), and the parts to take one at a time: heads, bodies, responses, [the upgrade](http::upgrade), origins, CORS, URLs |
 //! | [`ws`] | [`ws::Connection`]: a WebSocket of either role; [`ws::ClientHandshake`] opens one |
 //! | [`sse`] | event streams: encoder, parser, [`sse::ServerStream`], and [`sse::EventSource`], which comes back by itself |
+//! | [`hub`] | topics, cursors, one order of everything published; what workers share |
+#![cfg_attr(
+    feature = "net",
+    doc = "| [`net`] | the event loop: [`net::Server`], [`net::Worker`] in your own poll, [`net::Handler`] |"
+)]
 //! | [`input`], [`output`] | the bytes just read, as one cursor; the bytes to write, bounded and in order |
 //! | [`time`] | [`Instant`], eight bytes and no clock; with the feature `std`, [`time::Clock`] |
 //! | [`heartbeat`], [`backoff`] | when to ping and when to give up; how long to wait before connecting again |
@@ -72,13 +78,14 @@
 //! - **Errors are answered.** When an error is returned, the 4xx or the Close frame is already in the [`Output`], beyond its limit
 //!   where it must be. Errors are small and `Copy`. Bad input never panics; a panic is a bug in this crate.
 //! - **No copy that the wire does not force.** A message that lies whole in the read buffer is unmasked there and lent.
-//! - **No I/O**, and no unsafe code but in one file, `src/payload/leaf.rs`, where bytes that were just proved to be UTF-8 become `str`
+//! - **No I/O** outside `net`, and no unsafe code but in one file, `src/payload/leaf.rs`, where bytes that were just proved to be UTF-8 become `str`
 //!   and long payloads go through AVX2.
 //!
 //! # Features
 //!
 //! - `std` (default): [`time::Clock`], `Output::write_to`, and the choice of vector code at run time. Without it the crate needs
 //!   only `alloc`, and behaves the same.
+//! - `net` (default, implies `std`): the module `net`, with `mio`, `socket2`, `libc` and `getrandom`.
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// The families of rows whose part exists.
-const FAMILIES: &str = "HFUCKSR";
+const FAMILIES: &str = "HFUCKSRQ";
 
 /// Rows of those families that wait: U5 for permessage-deflate, S11 and S14 for the hub.
 const WAITING: [&str; 3] = ["U5", "S11", "S14"];

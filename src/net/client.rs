@@ -33,7 +33,7 @@ pub(crate) struct ClientLine {
 }
 
 enum Kind {
-    Handshake { handshake: ClientHandshake, config: Arc<ws::Config>, failed: Option<io::ErrorKind> },
+    Handshake { handshake: ClientHandshake, config: Arc<ws::Config>, failed: Option<ConnectError> },
     Source(Box<EventSource>),
 }
 
@@ -77,7 +77,7 @@ impl ClientLine {
                 // It fits: nothing was written before.
                 let _ = handshake.start(out);
             }
-            (Kind::Handshake { failed, .. }, Err(e)) => *failed = Some(e.kind()),
+            (Kind::Handshake { failed, .. }, Err(e)) => *failed = Some(ConnectError::Io(e.kind())),
             (Kind::Source(source), Ok(())) => {
                 out.clear();
                 // A request that cannot be written is reported by the source itself.
@@ -95,7 +95,7 @@ impl ClientLine {
         random: &mut Random,
     ) -> ClientStep<'i> {
         match &mut self.kind {
-            Kind::Handshake { failed: Some(kind), .. } => ClientStep::Failed(Ended::Connect(ConnectError::Io(*kind))),
+            Kind::Handshake { failed: Some(error), .. } => ClientStep::Failed(Ended::Connect(*error)),
             Kind::Handshake { handshake, config, .. } => loop {
                 match handshake.next_event(input, out, now) {
                     Ok(Some(HandshakeEvent::Open(_))) => {
@@ -130,7 +130,7 @@ impl ClientLine {
             // Before the connection stands nothing may be written, so only the deadline counts.
             Kind::Handshake { handshake, failed, .. } if !self.connected => {
                 if handshake.poll_timeout().is_some_and(|at| at <= now) {
-                    failed.get_or_insert(io::ErrorKind::TimedOut);
+                    failed.get_or_insert(ConnectError::Io(io::ErrorKind::TimedOut));
                 }
             }
             Kind::Handshake { handshake, .. } => handshake.handle_timeout(now, out),
@@ -147,8 +147,13 @@ impl ClientLine {
 
     /// The application gives it up.
     pub(crate) fn close(&mut self) {
+        self.give_up(ConnectError::Io(io::ErrorKind::ConnectionAborted));
+    }
+
+    /// Ends it, for `cause` where it is still to be made.
+    pub(crate) fn give_up(&mut self, cause: ConnectError) {
         match &mut self.kind {
-            Kind::Handshake { failed, .. } => *failed = Some(io::ErrorKind::ConnectionAborted),
+            Kind::Handshake { failed, .. } => *failed = Some(cause),
             Kind::Source(source) => source.close(),
         }
     }

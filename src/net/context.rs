@@ -204,6 +204,11 @@ impl<S> Context<'_, S> {
         self.cold().reading.paused = true;
     }
 
+    #[inline]
+    pub(crate) fn is_paused(&self) -> bool {
+        self.cold.as_ref().is_some_and(|cold| cold.reading.paused)
+    }
+
     /// Reads from this connection again.
     pub fn resume(&mut self) {
         if let Some(cold) = self.cold
@@ -231,7 +236,6 @@ impl<S> Context<'_, S> {
     /// Calls [`Handler::writable`](super::Handler::writable) once everything written so far has left.
     pub fn notify_writable(&mut self) {
         self.cold().wants_writable = true;
-        self.core.commands.push(Command::Resume(self.id));
     }
 
     // Requests.
@@ -273,8 +277,8 @@ impl<S> Context<'_, S> {
         }
     }
 
-    /// Holds the request: it is answered later, from any callback of this connection. After `at_most` [`Handler::timer`](super::Handler::timer) comes, and
-    /// a 204 if that does not answer it.
+    /// Holds the request: it is answered later, from any callback of this connection; then its timer and its subscriptions end. After `at_most` [`Handler::timer`](super::Handler::timer) comes, and
+    /// a 204 if that does not answer it. The answer ends the timer, too.
     pub fn hold(&mut self, at_most: Duration) {
         if let Line::Http(line) = &mut self.line
             && line.http.owes_answer()
@@ -287,7 +291,7 @@ impl<S> Context<'_, S> {
         }
     }
 
-    /// Makes the connection a WebSocket, if `head` satisfies RFC 6455 section 4.2.1 and the origin policy
+    /// Makes the connection a WebSocket (from [`Handler::opened`](super::Handler::opened) on: what is sent or closed before has no effect), if `head` satisfies RFC 6455 section 4.2.1 and the origin policy
     /// ([`Config::upgrade`](super::Config::upgrade)).
     ///
     /// # Errors
@@ -526,9 +530,10 @@ impl<S> Context<'_, S> {
         self.core.broadcast_event(topic, event, to.except(self.id))
     }
 
-    /// Where the log is: a client that attaches now goes on from here.
+    /// Where a client that attaches now begins: it gets everything behind this position, and nothing up to it. That is this worker's place
+    /// in the log, which may be behind the log's own ([`Handle::cursor`](super::Handle::cursor)) by what is not delivered yet.
     pub fn cursor(&self) -> Cursor {
-        self.core.log.head()
+        self.core.read
     }
 
     /// Sends a message to another WebSocket of this worker or any other, behind all events of this turn. To one that is gone nothing is

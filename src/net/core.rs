@@ -26,6 +26,8 @@ pub(crate) struct Core {
     pub(crate) settings: Arc<Settings>,
     pub(crate) topics: Topics,
     pub(crate) log: Arc<Log>,
+    /// The last publication that this worker has read: who attaches to a topic now gets what comes behind it.
+    pub(crate) read: Cursor,
     pub(crate) counters: Arc<Counters>,
     pub(crate) random: Random,
     pub(crate) doors: Doors,
@@ -44,8 +46,10 @@ pub(crate) enum Command {
     Send(PeerId, Prepared),
     SendBlock(PeerId, bytes::Bytes),
     Close(PeerId, CloseCode, Box<str>),
-    /// Look whether something is to be done that was put off: reading, telling of an empty queue.
+    /// Look whether something is to be done that was put off: reading.
     Resume(PeerId),
+    /// Tell the handler that nothing waits any more, if it wants to know.
+    Emptied(PeerId),
     /// Look at a new outgoing connection for the first time.
     Start(PeerId),
     Drain(DrainConfig),
@@ -87,7 +91,6 @@ impl Core {
     fn append(&mut self, topic: &str, except: Option<PeerId>, content: Content) -> Result<Cursor, PublishError> {
         let cursor = self.log.append(self.clock.unix_ms(self.now), topic, except, content)?;
         self.published = true;
-        self.counters.publications.add(1);
         Ok(cursor)
     }
 }

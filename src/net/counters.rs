@@ -167,7 +167,6 @@ pub(crate) struct Counters {
     pub(crate) messages_out: Count,
     pub(crate) bytes_in: Count,
     pub(crate) bytes_out: Count,
-    pub(crate) publications: Count,
     pub(crate) dropped: Count,
     pub(crate) slow_closed: Count,
     pub(crate) turns: Count,
@@ -246,12 +245,12 @@ impl Counters {
             (&mut totals.accepted, &self.accepted),
             (&mut totals.refused, &self.refused),
             (&mut totals.accept_errors, &self.accept_errors),
+            (&mut totals.gone, &self.gone),
             (&mut totals.requests, &self.requests),
             (&mut totals.messages_in, &self.messages_in),
             (&mut totals.messages_out, &self.messages_out),
             (&mut totals.bytes_in, &self.bytes_in),
             (&mut totals.bytes_out, &self.bytes_out),
-            (&mut totals.publications, &self.publications),
             (&mut totals.dropped, &self.dropped),
             (&mut totals.slow_closed, &self.slow_closed),
             (&mut totals.turns, &self.turns),
@@ -282,6 +281,8 @@ pub struct Totals {
     pub refused: u64,
     /// Times that accepting failed: no file descriptor, say.
     pub accept_errors: u64,
+    /// Connections that are gone, outgoing ones included. Between its end and this a connection waits for the other side's end.
+    pub gone: u64,
     /// HTTP requests, upgrades included.
     pub requests: u64,
     /// WebSocket messages received.
@@ -340,6 +341,7 @@ impl Totals {
             accepted: 0,
             refused: 0,
             accept_errors: 0,
+            gone: 0,
             requests: 0,
             messages_in: 0,
             messages_out: 0,

@@ -14,8 +14,8 @@ use crate::{sse, ws};
 /// - Every call is about one connection, that of the [`Context`], except [`started`](Self::started) and [`alarm`](Self::alarm).
 /// - A request is answered through the context, at once or, after [`Context::hold`] or [`Context::read_body`], later. One that
 ///   returns without any of these is answered with 500: a client that waits for ever helps nobody.
-/// - Each WebSocket, event stream and held request ends with exactly one [`closed`](Self::closed); so does an outgoing connection that
-///   could not be made.
+/// - Each WebSocket and event stream ends with exactly one [`closed`](Self::closed); so does a held request that was not answered, and an
+///   outgoing connection that could not be made.
 /// - What a call does to its own connection happens at once; what it sends leaves when all that was read from this connection has
 ///   been handled, in one write. What it does to others is done in the order of the calls, behind all events of the turn; what
 ///   was published (by anyone) is delivered after that, in the log's order. See [the module](super) for a turn as a whole.
@@ -60,7 +60,8 @@ pub trait Handler: Sized {
         let _ = cx;
     }
 
-    /// Messages of others were dropped because the queue was full ([`SlowPolicy::Drop`](super::SlowPolicy::Drop)); now there is room to tell the peer.
+    /// Messages of others were dropped, because the queue was full ([`SlowPolicy::Drop`](super::SlowPolicy::Drop)) or because this
+    /// handler had begun a message in fragments and not finished it; now there is room to tell the peer.
     fn lost(&mut self, messages: u64, cx: &mut Context<'_, Self::State>) {
         let _ = (messages, cx);
     }

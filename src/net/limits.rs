@@ -191,16 +191,23 @@ impl AcceptBucket {
         Self { full: Instant::ORIGIN, interval, slack: interval * u64::from(rate.burst.get() - 1) }
     }
 
-    /// Takes a token for one connection.
+    /// Whether there is a token, without taking it.
     ///
     /// # Errors
     ///
     /// When there is none: at what time there will be one.
-    pub(crate) fn take(&mut self, now: Instant) -> Result<(), Instant> {
+    pub(crate) fn check(&self, now: Instant) -> Result<(), Instant> {
         let next = Instant::from_nanos(self.full.as_nanos().saturating_sub(self.slack));
-        if next > now {
-            return Err(next);
-        }
+        if next > now { Err(next) } else { Ok(()) }
+    }
+
+    /// Takes a token for one connection.
+    ///
+    /// # Errors
+    ///
+    /// As for [`check`](Self::check).
+    pub(crate) fn take(&mut self, now: Instant) -> Result<(), Instant> {
+        self.check(now)?;
         self.full = self.full.max(now) + Duration::from_nanos(self.interval);
         Ok(())
     }
@@ -220,6 +227,19 @@ mod tests {
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn looking_for_a_token_takes_none() {
+        let one = NonZeroU32::MIN;
+        let mut bucket = AcceptBucket::new(AcceptRate { per_second: one, burst: one });
+        let now = Instant::from_millis(5000);
+        for _ in 0..10 {
+            assert_eq!(bucket.check(now), Ok(()));
+        }
+        assert_eq!(bucket.take(now), Ok(()));
+        assert_eq!(bucket.check(now), Err(Instant::from_millis(6000)));
+        assert_eq!(bucket.take(now), Err(Instant::from_millis(6000)));
     }
 
     #[test]

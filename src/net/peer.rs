@@ -119,6 +119,7 @@ impl Cold {
             && self.timer.is_none()
             && self.reading == Reading::default()
             && self.lost == 0
+            && !self.wants_writable
     }
 
     fn poll_timeout(&self) -> Option<Instant> {

@@ -155,8 +155,12 @@ impl Log {
         state.sequencer.cursor(state.sequencer.head())
     }
 
-    pub(crate) fn add_reader(&self) -> Reader {
-        self.lock().sequence.add_reader()
+    /// A reader of everything from now on, how many publications came before, and the position of the last of them.
+    pub(crate) fn add_reader(&self) -> (Reader, u64, Cursor) {
+        let mut state = self.lock();
+        // Under the lock: between the three nothing is published.
+        let reader = state.sequence.add_reader();
+        (reader, self.appended(), state.sequencer.cursor(state.sequencer.head()))
     }
 
     pub(crate) fn remove_reader(&self, reader: Reader) {

@@ -18,7 +18,7 @@ use mio::Waker;
 use std::boxed::Box;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::vec::Vec;
 
 /// A call on a worker's thread.
@@ -30,9 +30,38 @@ pub(super) enum Post<H: Handler> {
     Call(Call<H>),
 }
 
+/// What may wait in a worker's mailbox. A loop looks at it every turn, so this many are some milliseconds of a busy publisher; more
+/// means that the worker is held up.
+const POSTS: usize = 65_536;
+
+/// Why a worker did not get what was meant for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PostError {
+    /// So many posts wait already: the worker is behind.
+    Full {
+        /// The limit.
+        limit: usize,
+    },
+    /// There is no such worker, or it has ended.
+    Gone,
+}
+
+impl fmt::Display for PostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full { limit } => write!(f, "{limit} posts wait for the worker already"),
+            Self::Gone => f.write_str("the worker has ended"),
+        }
+    }
+}
+
+impl std::error::Error for PostError {}
+
 /// What other threads left for a worker.
 pub(super) struct Mailbox<H: Handler> {
-    posts: Mutex<Vec<Post<H>>>,
+    /// `None`: the worker is gone.
+    posts: Mutex<Option<Vec<Post<H>>>>,
     /// There is something to look for, and the worker was woken for it.
     signalled: AtomicBool,
     waker: OnceLock<Waker>,
@@ -40,7 +69,7 @@ pub(super) struct Mailbox<H: Handler> {
 
 impl<H: Handler> Mailbox<H> {
     fn new() -> Self {
-        Self { posts: Mutex::new(Vec::new()), signalled: AtomicBool::new(false), waker: OnceLock::new() }
+        Self { posts: Mutex::new(Some(Vec::new())), signalled: AtomicBool::new(false), waker: OnceLock::new() }
     }
 
     pub(super) fn open(&self, waker: Waker) {
@@ -52,15 +81,31 @@ impl<H: Handler> Mailbox<H> {
     }
 
     pub(super) fn take(&self) -> Vec<Post<H>> {
-        if !self.signalled.swap(false, Ordering::AcqRel) {
+        if !self.signalled.load(Ordering::Relaxed) || !self.signalled.swap(false, Ordering::AcqRel) {
             return Vec::new();
         }
-        std::mem::take(&mut *self.posts.lock().unwrap_or_else(PoisonError::into_inner))
+        self.lock().as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    fn post(&self, post: Post<H>) {
-        self.posts.lock().unwrap_or_else(PoisonError::into_inner).push(post);
+    /// The worker is gone: nothing is kept for it any more.
+    pub(super) fn close(&self) {
+        let left = self.lock().take();
+        // Outside the lock: what a call holds may do anything when it is dropped.
+        drop(left);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Post<H>>>> {
+        self.posts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn post(&self, post: Post<H>, limit: usize) -> Result<(), PostError> {
+        match &mut *self.lock() {
+            Some(posts) if posts.len() < limit => posts.push(post),
+            Some(_) => return Err(PostError::Full { limit }),
+            None => return Err(PostError::Gone),
+        }
         self.wake();
+        Ok(())
     }
 
     /// At most one wake-up until the worker has looked.
@@ -121,12 +166,14 @@ impl<H: Handler> Shared<H> {
         }
     }
 
-    /// Passes a command on to the worker of `peer`, if that is another one.
+    /// Passes a command on to the worker of `peer`, if that is another one. What does not fit is dropped, as what is sent to a peer
+    /// that does not read.
     pub(super) fn post(&self, peer: PeerId, from: u16, command: Command) {
         if peer.worker != from
             && let Some(mailbox) = self.mailboxes.get(usize::from(peer.worker))
+            && let Err(PostError::Full { .. }) = mailbox.post(Post::Command(command), POSTS)
         {
-            mailbox.post(Post::Command(command));
+            self.counters[usize::from(from)].dropped.add(1);
         }
     }
 
@@ -180,45 +227,67 @@ impl<H: Handler> Handle<H> {
     }
 
     /// Sends a message to one WebSocket. To one that is gone nothing is sent.
-    pub fn send_to(&self, peer: PeerId, message: Prepared) {
-        self.command(peer, Command::Send(peer, message));
+    ///
+    /// # Errors
+    ///
+    /// [`PostError`]: 65,536 posts wait for its worker already, or the worker has ended.
+    pub fn send_to(&self, peer: PeerId, message: Prepared) -> Result<(), PostError> {
+        self.command(peer, Command::Send(peer, message))
     }
 
     /// Sends an encoded block ([`sse::Event::to_bytes`]) to one event stream.
-    pub fn send_block_to(&self, peer: PeerId, block: Bytes) {
-        self.command(peer, Command::SendBlock(peer, block));
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to).
+    pub fn send_block_to(&self, peer: PeerId, block: Bytes) -> Result<(), PostError> {
+        self.command(peer, Command::SendBlock(peer, block))
     }
 
     /// Closes one connection.
-    pub fn close_peer(&self, peer: PeerId, code: CloseCode, reason: &str) {
-        self.command(peer, Command::Close(peer, code, Box::from(reason)));
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to).
+    pub fn close_peer(&self, peer: PeerId, code: CloseCode, reason: &str) -> Result<(), PostError> {
+        self.command(peer, Command::Close(peer, code, Box::from(reason)))
     }
 
-    /// Calls `f` on the thread of worker `number`, in its next turn. Nothing happens if there is no such worker, or no more.
-    pub fn call(&self, number: usize, f: impl FnOnce(&mut H, &mut Control<'_, H>) + Send + 'static) {
-        if let Some(mailbox) = self.shared.mailboxes.get(number) {
-            mailbox.post(Post::Call(Box::new(f)));
-        }
+    /// Calls `f` on the thread of worker `number`, in its next turn.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to); `f` is dropped then.
+    pub fn call(
+        &self,
+        number: usize,
+        f: impl FnOnce(&mut H, &mut Control<'_, H>) + Send + 'static,
+    ) -> Result<(), PostError> {
+        let mailbox = self.shared.mailboxes.get(number).ok_or(PostError::Gone)?;
+        mailbox.post(Post::Call(Box::new(f)), POSTS)
     }
 
     /// Lets go of all connections in order: first the listeners close, then WebSockets get their Close frame, event streams end with a
     /// jittered `retry:`, held requests are answered, one after the other over [`DrainConfig::over`]; then the workers end.
     pub fn drain(&self, config: DrainConfig) {
         for mailbox in &self.shared.mailboxes {
-            mailbox.post(Post::Command(Command::Drain(config)));
+            self.always(mailbox, Command::Drain(config));
         }
     }
 
     /// Closes everything and ends the workers, now.
     pub fn stop(&self) {
         for mailbox in &self.shared.mailboxes {
-            mailbox.post(Post::Command(Command::Stop));
+            self.always(mailbox, Command::Stop);
         }
     }
 
     /// What was counted so far, over all workers.
     pub fn totals(&self) -> Totals {
-        Totals::of(self.shared.counters.iter().map(|counters| &**counters))
+        let mut totals = Totals::of(self.shared.counters.iter().map(|counters| &**counters));
+        // By workers and by other threads: the log knows of all.
+        totals.publications = self.shared.log.appended();
+        totals
     }
 
     /// Where the log is.
@@ -233,10 +302,14 @@ impl<H: Handler> Handle<H> {
         Ok(cursor)
     }
 
-    fn command(&self, peer: PeerId, command: Command) {
-        if let Some(mailbox) = self.shared.mailboxes.get(peer.worker()) {
-            mailbox.post(Post::Command(command));
-        }
+    fn command(&self, peer: PeerId, command: Command) -> Result<(), PostError> {
+        let mailbox = self.shared.mailboxes.get(peer.worker()).ok_or(PostError::Gone)?;
+        mailbox.post(Post::Command(command), POSTS)
+    }
+
+    /// Posts what must arrive however full the mailbox is. A worker that has ended needs no telling.
+    fn always(&self, mailbox: &Mailbox<H>, command: Command) {
+        let _ = mailbox.post(Post::Command(command), usize::MAX);
     }
 }
 

@@ -120,33 +120,25 @@ pub(crate) fn unmask_wide_text(bytes: &mut [u8], len: usize, key: Key) -> Result
 #[cfg(feature = "net")]
 #[inline(always)]
 fn unmask_wide(bytes: &mut [u8], key: Key) -> u64 {
-    let Some(masked) = bytes.last_chunk::<WIDE>() else { return u64::MAX };
+    let Some(&masked) = bytes.last_chunk::<WIDE>() else { return u64::MAX };
+    let Some(to) = bytes.first_chunk_mut::<WIDE>() else { return u64::MAX };
     #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
-    {
+    // SAFETY: the halves are 16 readable bytes of `masked` and 16 writable ones of `to`, and loads and stores need no alignment. SSE2 is
+    // there: it was asked for above.
+    unsafe {
         use core::arch::x86_64::*;
-        // SAFETY: both halves are 16 readable bytes of `masked`, and the loads need no alignment. SSE2 is there: it was asked for above.
-        let (low, high) = unsafe {
-            let (low, high) =
-                (_mm_loadu_si128(masked.as_ptr().cast()), _mm_loadu_si128(masked.as_ptr().add(16).cast()));
-            let key = _mm_set1_epi32(key.word() as i32);
-            (_mm_xor_si128(low, key), _mm_xor_si128(high, key))
-        };
-        let Some(to) = bytes.first_chunk_mut::<WIDE>() else { return u64::MAX };
-        // SAFETY: both halves are 16 writable bytes of `to`, and the stores need no alignment. SSE2 is there.
-        unsafe {
-            _mm_storeu_si128(to.as_mut_ptr().cast(), low);
-            _mm_storeu_si128(to.as_mut_ptr().add(16).cast(), high);
-            u64::from(_mm_movemask_epi8(low) as u32) | u64::from(_mm_movemask_epi8(high) as u32) << 16
-        }
+        let key = _mm_set1_epi32(key.word() as i32);
+        let low = _mm_xor_si128(_mm_loadu_si128(masked.as_ptr().cast()), key);
+        let high = _mm_xor_si128(_mm_loadu_si128(masked.as_ptr().add(16).cast()), key);
+        _mm_storeu_si128(to.as_mut_ptr().cast(), low);
+        _mm_storeu_si128(to.as_mut_ptr().add(16).cast(), high);
+        u64::from(_mm_movemask_epi8(low) as u32) | u64::from(_mm_movemask_epi8(high) as u32) << 16
     }
     #[cfg(not(all(target_arch = "x86_64", target_feature = "sse2")))]
     {
-        let mut clear = *masked;
-        mask::unmask(&mut clear, key);
-        if let Some(to) = bytes.first_chunk_mut::<WIDE>() {
-            *to = clear;
-        }
-        clear.iter().rev().fold(0, |bits, &byte| bits << 1 | u64::from(byte >> 7))
+        *to = masked;
+        mask::unmask(to, key);
+        to.iter().rev().fold(0, |bits, &byte| bits << 1 | u64::from(byte >> 7))
     }
 }
 

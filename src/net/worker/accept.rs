@@ -67,14 +67,18 @@ impl<H: Handler> Worker<H> {
                 State::Resting(until) if now < until => return,
                 _ => acceptor.state = State::Ready,
             }
-            if let Some(rate) = &mut self.accept_rate
-                && let Err(until) = rate.take(now)
+            if let Some(rate) = &self.accept_rate
+                && let Err(until) = rate.check(now)
             {
                 acceptor.state = State::Resting(until);
                 return;
             }
             match acceptor.listener.accept() {
                 Ok((socket, address)) => {
+                    if let Some(rate) = &mut self.accept_rate {
+                        // There is one: it was asked for just now.
+                        let _ = rate.take(now);
+                    }
                     self.core.counters.accepted.add(1);
                     self.admit(socket, address);
                     self.tick();

@@ -71,6 +71,9 @@ impl<H: Handler> Worker<H> {
             };
             let count = 1 + rest[1..].iter().take_while(joined).count();
             let (run, behind) = rest.split_at(count);
+            if let Some(last) = run.last() {
+                self.core.read = last.cursor();
+            }
             self.fan_out(&mut Run { publications: run, frames: None, chunks: None });
             rest = behind;
         }

@@ -65,3 +65,24 @@ impl<H: Handler> Worker<H> {
         self.stop();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn q10_connections_are_let_go_evenly_over_the_drain_time_and_the_last_ones_have_the_grace() {
+        let config =
+            DrainConfig { over: Duration::from_secs(30), grace: Duration::from_secs(5), ..DrainConfig::default() };
+        let began = Instant::from_millis(1000);
+        let mut drain = Drain { config, began, peers: (0..20_000).map(|index| (index, 1)).collect(), done: 0 };
+        for number in 0..20_000 {
+            drain.done = number;
+            let due = drain.poll_timeout().saturating_duration_since(began).as_micros() as u64;
+            assert!(due.abs_diff(number as u64 * 1500) <= 1, "number {number} is due after {due} us");
+        }
+        drain.done = 20_000;
+        assert_eq!(drain.poll_timeout(), began + Duration::from_secs(35));
+    }
+}

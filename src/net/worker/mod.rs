@@ -3,6 +3,7 @@
 mod accept;
 mod deliver;
 mod drain;
+mod read;
 mod serve;
 
 use super::config::{Config, ConfigError};
@@ -175,13 +176,14 @@ impl<H: Handler> Worker<H> {
         shared.mailbox(number).open(waker);
         let settings = shared.settings.clone();
         let now = shared.time.now();
-        let reader = shared.log.add_reader();
+        let (reader, seen, read) = shared.log.add_reader();
         let core = Core {
             worker: number,
             now,
             clock: shared.time,
             topics: Topics::new(settings.topics),
             log: shared.log.clone(),
+            read,
             counters: shared.counters(number).clone(),
             random: Random::new()?,
             doors: Doors::new(shared.addresses.clone()),
@@ -204,7 +206,7 @@ impl<H: Handler> Worker<H> {
             acceptors: Vec::new(),
             accept_rate: settings.peers.accept_rate.map(AcceptBucket::new),
             reader,
-            seen: shared.log.appended(),
+            seen,
             alarm: None,
             drain: None,
             life: Life::New,
@@ -352,8 +354,9 @@ impl<H: Handler> Worker<H> {
     fn serve_listed(&mut self, id: PeerId) {
         if let Some(peer) = self.peers.get_if(id.index, id.generation) {
             peer.meta.clear(flag::LISTED);
+            let broken = peer.meta.has(flag::BROKEN);
             self.tick();
-            self.readable(id.index);
+            if broken { self.end(id.index) } else { self.readable(id.index) }
         }
     }
 
@@ -362,7 +365,7 @@ impl<H: Handler> Worker<H> {
         let mut due = std::mem::take(&mut self.due);
         self.wheel.expire(&mut self.peers, now, self.core.settings.turn.timers, &mut due);
         for index in due.drain(..) {
-            self.serve(index, Cause::Timer);
+            self.time_out(index);
         }
         self.due = due;
         if self.alarm.is_some_and(|at| at <= now) {
@@ -413,6 +416,11 @@ impl<H: Handler> Worker<H> {
                 Command::Resume(id) => {
                     if let Some(index) = self.local(id) {
                         self.settle(index, 0);
+                    }
+                }
+                Command::Emptied(id) => {
+                    if let Some(index) = self.local(id) {
+                        self.serve(index, Cause::Emptied);
                     }
                 }
                 Command::Start(id) => {
@@ -493,7 +501,7 @@ impl<H: Handler> Worker<H> {
         for index in self.peers.iter_indices().collect::<Vec<_>>() {
             if let Some(peer) = self.peers.get_mut(index) {
                 peer.meta.set(flag::BROKEN | flag::EOF);
-                self.serve(index, Cause::End);
+                self.serve(index, Cause::Stop);
             }
             if self.peers.get(index).is_some() {
                 self.remove(index);
@@ -506,6 +514,7 @@ impl<H: Handler> Worker<H> {
 impl<H: Handler> Drop for Worker<H> {
     fn drop(&mut self) {
         self.shared.log.remove_reader(self.reader);
+        self.shared.mailbox(self.core.worker).close();
     }
 }
 

@@ -7,8 +7,9 @@ use crate::http::{self, Response};
 use crate::net::client::ClientStep;
 use crate::net::config::SlowPolicy;
 use crate::net::context::{Context, InPlace, Line, SendError};
+use crate::net::core::Command;
 use crate::net::counters::Transport;
-use crate::net::handler::{Ended, Handler, Message};
+use crate::net::handler::{ConnectError, Ended, Handler, Message};
 use crate::net::peer::{HttpLine, Mode, Peer, PeerId, Wire, flag};
 use crate::net::publish::Published;
 use crate::output::Output;
@@ -17,7 +18,7 @@ use crate::ws::{self, CloseCode, Connection, Prepared};
 use bytes::Bytes;
 use socket2::Socket;
 use std::boxed::Box;
-use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::vec::Vec;
@@ -44,6 +45,8 @@ pub(super) enum Cause<'a> {
     Kept(Vec<u8>),
     /// The peer ended its side, or the socket failed.
     End,
+    /// The worker ends, and with it the connection.
+    Stop,
     /// A deadline has come.
     Timer,
     /// The socket takes bytes again, or may.
@@ -79,124 +82,22 @@ pub(super) enum Fed {
 }
 
 impl<H: Handler> Worker<H> {
-    /// Reads what there is, up to the turn's budget. One receive per ready peer and turn: a short read is the end.
-    pub(super) fn readable(&mut self, index: u32) {
-        let mut budget = self.core.settings.turn.bytes_per_peer;
-        loop {
-            let Some(peer) = self.peers.get_mut(index) else { return };
-            if peer.is_paused() {
-                return;
-            }
-            if peer.cold.as_ref().is_some_and(|cold| !cold.kept.is_empty()) {
-                let hangup = peer.meta.has(flag::HANGUP);
-                if peer.wire.wants_input() {
-                    let kept = std::mem::take(&mut peer.cold().kept);
-                    self.serve(index, Cause::Kept(kept));
-                    continue;
-                } else if hangup {
-                    // What it pipelined is more than is read ahead; it is gone all the same.
-                    peer.meta.set(flag::EOF);
-                    peer.meta.clear(flag::READABLE);
-                    self.serve(index, Cause::End);
-                }
-                return;
-            }
-            if !peer.meta.has(flag::READABLE) {
-                return;
-            }
-            let Some(socket) = &peer.socket else { return };
-            let spare = match &mut peer.wire {
-                Wire::WebSocket(ws) => ws.spare(),
-                _ => None,
-            };
-            let (outcome, ahead) = match spare {
-                None => ((&mut &*socket).read(&mut self.buffer), 0),
-                Some(spare) => {
-                    let ahead = spare.len();
-                    let slices = &mut [IoSliceMut::new(spare), IoSliceMut::new(&mut self.buffer)];
-                    ((&mut &*socket).read_vectored(slices), ahead)
-                }
-            };
-            let n = match outcome {
-                Ok(n) if n > 0 => n,
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                    peer.meta.clear(flag::READABLE);
-                    return;
-                }
-                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                end => {
-                    peer.meta.set(if end.is_ok() { flag::EOF } else { flag::EOF | flag::BROKEN });
-                    peer.meta.clear(flag::READABLE);
-                    self.serve(index, Cause::End);
-                    return;
-                }
-            };
-            let drained = n < ahead + self.buffer.len() && !peer.meta.has(flag::HANGUP);
-            if drained {
-                peer.meta.clear(flag::READABLE);
-            }
-            if let Wire::Lingering(_) = peer.wire {
-                // Dropped.
-            } else {
-                let ahead = ahead.min(n);
-                self.serve_read(index, ahead, n - ahead);
-            }
-            if drained {
-                return;
-            }
-            budget = budget.saturating_sub(n);
-            if budget == 0 {
-                self.list(index);
-                return;
-            }
+    /// The peer ended its side, or the socket failed.
+    pub(super) fn end(&mut self, index: u32) {
+        match self.peers.get(index).map(|peer| &peer.wire) {
+            Some(Wire::Lingering(_)) => self.finish(index),
+            _ => self.serve(index, Cause::End),
         }
     }
 
-    /// [`serve`](Self::serve) for nearly every read: a WebSocket that nothing waits for and nothing is unusual about, and everything that
-    /// is to be sent leaves at once. Between two system calls little of this code is in the first-level cache, so it is kept short and
-    /// in one piece. What turns out to be unusual is left to `serve`, where it is.
-    #[inline]
-    fn serve_read(&mut self, index: u32, ahead: usize, read: usize) {
-        let Self { handler, peers, core, scratch, buffer, buffers, wheel, .. } = self;
-        let Some(peer) = peers.get_mut(index) else { return };
-        let id = PeerId { worker: core.worker, index, generation: peer.generation };
-        let Peer { wire, state, cold, socket, meta, .. } = peer;
-        let (Wire::WebSocket(ws), Some(socket), None, 0) = (wire, &*socket, &*cold, ahead) else {
-            return self.serve(index, Cause::Read { ahead, read });
-        };
-        core.counters.bytes_in.add(read as u64);
-        let half = core.settings.queue.limit / 2;
-        let mut input = Input::with_buffers(&mut buffer[..read], buffers);
-        let line = Line::WebSocket(ws);
-        let mut cx =
-            Context { id, line, state, cold, meta, socket: Some(socket), out: scratch, in_place: InPlace::NONE, core };
-        let fed = feed_websocket(handler, &mut cx, &mut input, half);
-        let mut sent = 0;
-        if matches!(fed, Fed::Dry) && cold.is_none() && input.is_empty() {
-            // Either all is replies in place, or there are none.
-            let (replies, copies) = (input.replies(), scratch.copies());
-            let bytes = if replies.is_empty() { copies } else { Some(replies).filter(|_| scratch.is_empty()) };
-            if let Some(bytes) = bytes {
-                sent = if bytes.is_empty() { 0 } else { Sink(socket).write(bytes).unwrap_or(0) };
-                if sent == bytes.len() {
-                    scratch.clear_copies();
-                    core.counters.bytes_out.add(sent as u64);
-                    core.counters.messages_out.add(std::mem::take(&mut core.sent));
-                    drop(input);
-                    if let Some(at) = peer.poll_timeout() {
-                        wheel.set(peers, index, at);
-                    }
-                    return;
-                }
-            }
-            if replies.is_empty() {
-                core.counters.bytes_out.add(sent as u64);
-                scratch.advance(std::mem::take(&mut sent));
-            }
+    /// A deadline has come, or may have.
+    pub(super) fn time_out(&mut self, index: u32) {
+        let now = self.core.now;
+        match self.peers.get(index).map(|peer| &peer.wire) {
+            Some(Wire::Lingering(until)) if *until <= now => self.remove(index),
+            Some(Wire::Lingering(_)) => self.set_timer(index),
+            _ => self.serve(index, Cause::Timer),
         }
-        let (taken, replied) = (input.taken(), input.replies().len());
-        drop(input);
-        self.serve(index, Cause::Begun { read, taken, replied, sent, fed });
     }
 
     /// Serves a connection for one cause, to the end: feeds, writes, and settles what comes next.
@@ -262,7 +163,7 @@ impl<H: Handler> Worker<H> {
                 }
                 match &cx.line {
                     Line::WebSocket(_) => feed_websocket(handler, &mut cx, &mut input, half),
-                    Line::Http(_) => feed_http(handler, &mut cx, &mut input),
+                    Line::Http(_) => feed_http(handler, &mut cx, &mut input, half),
                     Line::Client(_) => feed_client(handler, &mut cx, &mut input),
                     Line::Over => Fed::Dry,
                 }
@@ -279,6 +180,11 @@ impl<H: Handler> Worker<H> {
                     scratch.clear();
                     own = None;
                     *socket = None;
+                    // What the old connection still had to say is nothing to the new one.
+                    input.skip_all();
+                    if let Some(cold) = cold {
+                        cold.kept = Vec::new();
+                    }
                     meta.clear(flag::EOF | flag::BROKEN | flag::HANGUP | flag::READABLE | flag::REGISTERED);
                     self.connects.push(id);
                     break false;
@@ -335,13 +241,13 @@ impl<H: Handler> Worker<H> {
             cold.get_or_insert_default().kept = rest;
         }
         drop(input);
+        if wrote > 0
+            && writable
+            && let Wire::WebSocket(ws) = wire
+        {
+            ws.handle_drained(core.now);
+        }
         if let Some(own) = own.filter(|own| !own.is_empty()) {
-            if wrote > 0
-                && writable
-                && let Wire::WebSocket(ws) = wire
-            {
-                ws.handle_drained(core.now);
-            }
             core.counters.queued.add(own.len() as u64);
             cold.get_or_insert_default().outbox = Some(own);
         }
@@ -359,6 +265,7 @@ impl<H: Handler> Worker<H> {
         let Some(peer) = self.peers.get_mut(index) else { return };
         let queue = &self.core.settings.queue;
         let (limit, now) = (queue.limit, self.core.now);
+        let id = PeerId { worker: self.core.worker, index, generation: peer.generation };
         let queued = peer.queued();
         let held = match &peer.wire {
             Wire::WebSocket(ws) => ws.held(),
@@ -378,13 +285,17 @@ impl<H: Handler> Worker<H> {
             }
             if queued == 0 {
                 cold.stall = None;
-                emptied = std::mem::take(&mut cold.wants_writable) || cold.lost > 0;
+                emptied = cold.wants_writable || cold.lost > 0;
             } else if wrote > 0
                 && cold.stall.is_some()
                 && let SlowPolicy::Close { after } = queue.slow
             {
                 cold.stall = Some(now + after);
             }
+        }
+        if over && peer.meta.has(flag::BROKEN) {
+            self.remove(index);
+            return;
         }
         peer.cool();
         let resumed = !peer.is_paused()
@@ -403,8 +314,8 @@ impl<H: Handler> Worker<H> {
             self.list(index);
         }
         if emptied {
-            self.serve(index, Cause::Emptied);
-            return;
+            // Not from here: the handler may ask again, and again.
+            self.core.commands.push(Command::Emptied(id));
         }
         self.set_timer(index);
     }
@@ -462,9 +373,11 @@ fn act<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, cause: Cause
                 let _ = ws.filled(ahead, cx.out, now);
             }
         }
-        Cause::End => match &mut cx.line {
+        Cause::End | Cause::Stop => match &mut cx.line {
             Line::WebSocket(ws) => ws.handle_eof(now),
             Line::Http(line) => line.http.handle_eof(now),
+            // An event source would come back.
+            Line::Client(line) if matches!(cause, Cause::Stop) => line.give_up(ConnectError::Stopped),
             Line::Client(line) => line.handle_eof(now),
             Line::Over => {}
         },
@@ -474,11 +387,15 @@ fn act<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, cause: Cause
             }
         }
         Cause::Emptied => {
-            let lost = cx.cold.as_mut().map_or(0, |cold| std::mem::take(&mut cold.lost));
+            let waiting =
+                cx.cold.as_mut().map(|cold| (std::mem::take(&mut cold.lost), std::mem::take(&mut cold.wants_writable)));
+            let (lost, wanted) = waiting.unwrap_or_default();
             if lost > 0 {
                 handler.lost(lost, cx);
             }
-            handler.writable(cx);
+            if wanted {
+                handler.writable(cx);
+            }
         }
         Cause::Timer => act_on_time(handler, cx),
         Cause::Send(message) => {
@@ -497,6 +414,8 @@ fn act<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, cause: Cause
                 handler.publication(publication, cx);
             }
         }
+        // One that only lingers was told of its end before.
+        Cause::Drain(_) if matches!(cx.line, Line::Over) => {}
         Cause::Drain(code) => {
             handler.drained(cx);
             let random = cx.random();
@@ -523,6 +442,11 @@ fn account<S>(cx: &mut Context<'_, S>, outcome: Result<(), SendError>) {
                 SlowPolicy::Close { .. } => give_up(cx),
                 SlowPolicy::Drop => cx.cold.get_or_insert_default().lost += 1,
             }
+        }
+        // The handler is in the middle of a message of its own fragments, and may be for long.
+        Err(SendError::WebSocket(ws::SendError::MessageOpen)) => {
+            cx.core.counters.dropped.add(1);
+            cx.cold.get_or_insert_default().lost += 1;
         }
         Err(_) => {}
     }
@@ -588,14 +512,17 @@ fn drain<S>(cx: &mut Context<'_, S>, code: CloseCode, random: u64) {
 
 /// Answers a request in the loop's own name. Where there is no room the connection ends instead.
 fn answer(line: &mut HttpLine, status: u16, headers: &[(&str, &str)], out: &mut Output) {
-    line.mode = Mode::Plain;
+    // That a hold is over is seen, and counted, where the line is fed.
+    if !matches!(line.mode, Mode::Held) {
+        line.mode = Mode::Plain;
+    }
     if line.http.respond(&Response::new(status).headers(headers), &[], out).is_err() {
         line.http.abort();
     }
 }
 
 /// Feeds a WebSocket and hands out what comes of it.
-fn feed_websocket<H: Handler>(
+pub(super) fn feed_websocket<H: Handler>(
     handler: &mut H,
     cx: &mut Context<'_, H::State>,
     input: &mut Input<'_>,
@@ -606,6 +533,9 @@ fn feed_websocket<H: Handler>(
     let most = if cx.out.is_blocked() { half } else { half.min(FLUSH) };
     let mut messages = 0;
     let fed = loop {
+        if cx.is_paused() && !input.is_empty() {
+            break Fed::Paused;
+        }
         let Line::WebSocket(ws) = &mut cx.line else { break Fed::Dry };
         let address = input.reply_address();
         match ws.next_event_movable(input, cx.out, now) {
@@ -638,11 +568,6 @@ fn feed_websocket<H: Handler>(
         if cx.in_place.bytes + cx.out.len() >= most {
             break Fed::Flush;
         }
-        if let Some(cold) = cx.cold
-            && cold.reading.paused
-        {
-            break Fed::Paused;
-        }
     };
     cx.core.counters.messages_in.add(messages);
     fed
@@ -659,14 +584,23 @@ fn reply_in_place<S>(cx: &mut Context<'_, S>, input: &mut Input<'_>) {
 }
 
 /// Feeds an HTTP connection and hands out what comes of it.
-fn feed_http<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input: &mut Input<'_>) -> Fed {
+fn feed_http<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input: &mut Input<'_>, half: usize) -> Fed {
     let now = cx.core.now;
+    let most = if cx.out.is_blocked() { half } else { half.min(FLUSH) };
     loop {
+        if cx.is_paused() && !input.is_empty() {
+            return Fed::Paused;
+        }
         let Line::Http(line) = &mut cx.line else { return Fed::Dry };
         if matches!(line.mode, Mode::Held) && !line.http.owes_answer() && !line.http.is_finished() {
             line.mode = Mode::Plain;
             cx.meta.clear(flag::REPORTED);
             cx.core.counters.closed(Transport::LongPoll, cx.meta.age_ms(now));
+            // The hold's; they would be a riddle to the handler now.
+            cx.core.topics.forget(cx.id.index);
+            if let Some(cold) = cx.cold {
+                cold.timer = None;
+            }
         }
         match line.http.next_event(input, cx.out, now) {
             Ok(Some(HttpEvent::Request(head))) => {
@@ -714,7 +648,10 @@ fn feed_http<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input:
                 {
                     cx.meta.clear(flag::REPORTED);
                     cx.core.counters.closed(transport, cx.meta.age_ms(now));
-                    handler.closed(&ended, cx);
+                    // A held request that was answered is not one whose client went away.
+                    if ended != Ended::Held(http::Closed::Finished) {
+                        handler.closed(&ended, cx);
+                    }
                 }
                 return Fed::Over;
             }
@@ -730,7 +667,7 @@ fn feed_http<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input:
             cx.core.counters.failed(Transport::Http);
             answer(line, 500, &[], cx.out);
         }
-        if cx.out.len() >= FLUSH {
+        if cx.out.len() >= most {
             return Fed::Flush;
         }
     }
@@ -740,6 +677,9 @@ fn feed_http<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input:
 fn feed_client<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input: &mut Input<'_>) -> Fed {
     let now = cx.core.now;
     loop {
+        if cx.is_paused() && !input.is_empty() {
+            return Fed::Paused;
+        }
         let Line::Client(line) = &mut cx.line else { return Fed::Dry };
         match line.step(input, cx.out, now, &mut cx.core.random) {
             ClientStep::Dry => return Fed::Dry,
@@ -756,7 +696,7 @@ fn feed_client<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, inpu
 
 impl Wire {
     /// Whether bytes fed now would be taken.
-    fn wants_input(&self) -> bool {
+    pub(super) fn wants_input(&self) -> bool {
         match self {
             Wire::Http(line) => line.http.wants_input(),
             _ => true,

@@ -1,0 +1,146 @@
+//! A server to try everything with: live chat over WebSocket, a live feed over Server-Sent Events, and a web page for both.
+//!
+//! ```text
+//! cargo run --release --example server
+//! ```
+//!
+//! serves <http://127.0.0.1:8080/>; `-- --help` lists the options. What there is:
+//!
+//! | Path | Method | |
+//! |---|---|---|
+//! | `/` | GET | the page: rooms, feed, token stream, connection state, round trip, messages per second |
+//! | `/ws` | GET | chat in JSON over WebSocket: [`chat`] has the protocol |
+//! | `/echo` | GET | WebSocket; each message comes back. Of the subprotocols offered `echo` or `tautline` is chosen |
+//! | `/events?topic=` | GET | an event stream of one topic or several (`topic` may be repeated; none means `default`) |
+//! | `/publish?topic=` | POST | the body becomes an event's data, to every transport: streams, and the chat room of that name |
+//! | `/tokens` | POST | a made-up token stream, as language models are served; the body is the prompt |
+//! | `/metrics` | GET | counters in the Prometheus text format |
+//! | `/healthz` | GET | `ok` |
+//!
+//! HEAD works where GET does. Who may ask for what is [`gate`]'s: a foreign `Origin` gets 403, a foreign `Host` 421, and publishing takes
+//! the token where there is one.
+//!
+//! One [`Site`](site::Site) per worker is the [`Handler`](tautline::net::Handler); what they share is in an `Arc`: settings that never
+//! change, and the chat's members behind a mutex that is held for microseconds and never while anything waits.
+
+mod chat;
+mod feed;
+mod gate;
+mod metrics;
+mod options;
+mod pages;
+mod rooms;
+mod site;
+mod stats;
+mod tokens;
+
+use options::{Command, Options};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use site::{Shared, Site};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tautline::net::{DrainConfig, Handle, ListenAddress, ListenCause, ListenConfig, Server, StartError, Transport};
+
+fn main() -> ExitCode {
+    match Options::from_args(lexopt::Parser::from_env()) {
+        Ok(Command::Serve(options)) => match serve(&options) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error, 1),
+        },
+        Ok(Command::Say(text)) => {
+            say(&text);
+            ExitCode::SUCCESS
+        }
+        // 2 is what shells and most tools use for a wrong command line.
+        Err(error) => fail(&format!("{error}\nTry --help."), 2),
+    }
+}
+
+fn fail(error: &str, code: u8) -> ExitCode {
+    // Nobody reads it? Then nobody minds.
+    let _ = writeln!(std::io::stderr(), "error: {error}");
+    ExitCode::from(code)
+}
+
+/// As `println!`, which panics where the other end of a pipe is closed.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+fn serve(options: &Options) -> Result<(), String> {
+    // Before the first thread, so that no signal is missed.
+    let signals = Signals::new([SIGINT, SIGTERM]).map_err(|e| format!("cannot listen for signals: {e}"))?;
+    let shared = Arc::new(Shared::new(options));
+    let listen = ListenConfig::new(options.address);
+    let server = Server::start(&options.config, &[listen], options.workers, move |_| Site::new(shared.clone()))
+        .map_err(|error| explain(&error, options.address))?;
+    let handle = server.handle();
+    for address in server.addresses() {
+        let ListenAddress::Tcp(address) = address else { continue };
+        say(&format!("tautline serves http://{address}/ with {} workers", handle.workers()));
+        if options.open && !address.ip().is_loopback() {
+            say("Anyone who reaches this address may publish (--open).");
+        }
+    }
+    if options.config.ws.heartbeat.is_some_and(|heartbeat| heartbeat.is_slower_than_proxies()) {
+        say("Proxies commonly close what is silent for 60 s: a heartbeat of more than 55 s may come too late.");
+    }
+    say(&format!(
+        "Ctrl-C lets the connections go, over at most {} s; again, and it ends at once.",
+        options.drain.as_secs()
+    ));
+    let drain = options.drain;
+    std::thread::spawn(move || obey(signals, &handle, drain));
+    server.join();
+    Ok(())
+}
+
+/// Drains at the first signal and ends at the second.
+fn obey(mut signals: Signals, handle: &Handle<Site>, longest: Duration) {
+    let mut signals = signals.forever();
+    if signals.next().is_none() {
+        return;
+    }
+    let totals = handle.totals();
+    let open: u64 = Transport::ALL.iter().map(|transport| totals.transport(*transport).open()).sum();
+    // Time is what a herd of clients needs, so that they do not come back all at once. Two tabs on a developer's machine need none.
+    let over = longest.min(PER_CONNECTION.saturating_mul(u32::try_from(open).unwrap_or(u32::MAX)));
+    say(&format!("letting go of {open} connections"));
+    handle.drain(DrainConfig { over, grace: GRACE, ..DrainConfig::default() });
+    if let Some(signal) = signals.next() {
+        // What shells report for a process that a signal ended.
+        std::process::exit(128 + signal);
+    }
+}
+
+/// With this, 500 connections take the default drain time of 5 s.
+const PER_CONNECTION: Duration = Duration::from_millis(10);
+
+/// How long the last ones may take to answer their Close frames.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What went wrong, and what to do about it.
+fn explain(error: &StartError, address: SocketAddr) -> String {
+    let cause = match error {
+        StartError::Listen(error) => error.cause(),
+        error => return format!("cannot start: {error}"),
+    };
+    let advice = match cause {
+        ListenCause::InUse => {
+            let other = address.port().checked_add(1).unwrap_or(0);
+            format!(
+                "Something listens there already. Stop it, or take another port: --port {other} (0 takes any that is free)"
+            )
+        }
+        ListenCause::NotPermitted => "Ports below 1024 are the administrator's. Take another: --port 8080".into(),
+        ListenCause::NotAvailable => {
+            "Take one of this machine's own addresses, 127.0.0.1 or 0.0.0.0 for all of them".into()
+        }
+        _ => "Take another address: --address 127.0.0.1:8080".into(),
+    };
+    format!("{error}.\n{advice}.")
+}

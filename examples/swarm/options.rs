@@ -1,0 +1,376 @@
+//! The command line.
+
+use crate::Failure;
+use lexopt::prelude::*;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use tautline::http::url::Url;
+
+/// What is to be done.
+pub(crate) enum Usage {
+    Run(Box<Options>),
+    Help(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    Hold,
+    Echo,
+    Fanout,
+}
+
+impl Command {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::Echo => "echo",
+            Self::Fanout => "fanout",
+        }
+    }
+}
+
+/// What all the commands were told; each looks at its part.
+pub(crate) struct Options {
+    pub(crate) command: Command,
+    /// `ws` for WebSockets, `http` for event streams.
+    pub(crate) url: Url,
+    pub(crate) connections: u64,
+    /// Member processes; `None`: as few as the limit of open files allows.
+    pub(crate) processes: Option<u64>,
+    /// Connections opened per second, all processes together.
+    pub(crate) open_rate: f64,
+    pub(crate) sources: Sources,
+    pub(crate) pids: Vec<u32>,
+    pub(crate) servers: u64,
+    pub(crate) server: Option<String>,
+    pub(crate) ports: Ports,
+    pub(crate) json: bool,
+    pub(crate) plot: Option<PathBuf>,
+    /// How long to hold, or to measure.
+    pub(crate) duration: Duration,
+    /// Pings of the client's own.
+    pub(crate) heartbeat: Option<Duration>,
+    /// Connections opened first, so that the server has its buffers before its memory is read.
+    pub(crate) warm: Option<u64>,
+    pub(crate) in_flight: u32,
+    pub(crate) size: usize,
+    pub(crate) payload: Payload,
+    pub(crate) messages: Option<u64>,
+    pub(crate) warmup: Duration,
+    /// Messages or publications per second.
+    pub(crate) rate: Option<f64>,
+    pub(crate) publish_path: String,
+}
+
+/// Where the load comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Sources {
+    /// Towards this machine each process has a loopback address of its own; towards others the system chooses.
+    Automatic,
+    System,
+    List(Vec<IpAddr>),
+}
+
+/// Where servers started by this program listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ports {
+    /// A port each.
+    Own,
+    /// All one port, by SO_REUSEPORT.
+    Shared,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Payload {
+    Binary,
+    Text,
+}
+
+/// The longest message that is sent: beyond it the default limits of most servers end the connection.
+const MOST_SIZE: usize = 64 << 20;
+
+/// On a schedule what is under way is the server's doing; the bound only keeps a dead server from filling our memory.
+const IN_FLIGHT_PACED: u32 = 64;
+
+impl Options {
+    pub(crate) fn parse() -> Result<Usage, Failure> {
+        let mut args = lexopt::Parser::from_env();
+        let command = match args.next()? {
+            Some(Value(name)) => match name.to_str() {
+                Some("hold") => Command::Hold,
+                Some("echo") => Command::Echo,
+                Some("fanout") => Command::Fanout,
+                _ => return Err(format!("no command {name:?}: it is hold, echo or fanout; see --help").into()),
+            },
+            Some(Long("help") | Short('h')) => return Ok(Usage::Help(HELP.into())),
+            Some(other) => {
+                return Err(format!("{}; a command comes first: hold, echo or fanout", other.unexpected()).into());
+            }
+            None => return Err("what to do? `swarm hold`, `swarm echo` or `swarm fanout`; see --help".into()),
+        };
+        let (mut url, mut in_flight_given) = (None, false);
+        let mut options = Self::of(command)?;
+        while let Some(arg) = args.next()? {
+            let name = match &arg {
+                Long(name) => format!("--{name}"),
+                Short(letter) => format!("-{letter}"),
+                Value(text) if url.is_none() => {
+                    url = Some(parse_url(&text.to_string_lossy())?);
+                    continue;
+                }
+                Value(text) => return Err(format!("unexpected {text:?}: one URL is enough").into()),
+            };
+            let is = |command: Command| options.command == command;
+            match name.as_str() {
+                "--help" | "-h" => return Ok(Usage::Help(help_of(command))),
+                "--connections" | "-c" => options.connections = at_least_one(&name, count(&mut args, &name)?)?,
+                "--processes" => options.processes = Some(at_least_one(&name, count(&mut args, &name)?)?),
+                "--open-rate" => options.open_rate = positive(&mut args, &name)?,
+                "--source" => options.sources = sources(&text(&mut args)?)?,
+                "--pid" => {
+                    for pid in text(&mut args)?.split(',') {
+                        let pid = pid.trim().parse().map_err(|_| format!("--pid takes process ids, not {pid:?}"))?;
+                        options.pids.push(pid);
+                    }
+                }
+                "--servers" => options.servers = at_least_one(&name, count(&mut args, &name)?)?,
+                "--server" => options.server = Some(text(&mut args)?),
+                "--ports" => {
+                    options.ports = match text(&mut args)?.as_str() {
+                        "own" => Ports::Own,
+                        "shared" => Ports::Shared,
+                        other => return Err(format!("--ports is own or shared, not {other:?}").into()),
+                    }
+                }
+                "--json" => options.json = true,
+                "--plot" => options.plot = Some(PathBuf::from(args.value()?)),
+                "--duration" | "-d" => options.duration = duration(&mut args, &name)?,
+                "--heartbeat" if is(Command::Hold) => options.heartbeat = Some(duration(&mut args, &name)?),
+                "--warm" if is(Command::Hold) => options.warm = Some(count(&mut args, &name)?),
+                "--in-flight" if is(Command::Echo) => {
+                    let n = at_least_one(&name, count(&mut args, &name)?)?;
+                    in_flight_given = true;
+                    options.in_flight = u32::try_from(n).map_err(|_| "--in-flight is too large")?;
+                }
+                "--size" if !is(Command::Hold) => {
+                    options.size = usize::try_from(count(&mut args, &name)?).unwrap_or(usize::MAX);
+                }
+                "--text" if is(Command::Echo) => options.payload = Payload::Text,
+                "--messages" if !is(Command::Hold) => {
+                    options.messages = Some(at_least_one(&name, count(&mut args, &name)?)?);
+                }
+                "--warmup" if !is(Command::Hold) => options.warmup = duration(&mut args, &name)?,
+                "--rate" if !is(Command::Hold) => options.rate = Some(positive(&mut args, &name)?),
+                "--publish-path" if is(Command::Fanout) => options.publish_path = text(&mut args)?,
+                _ => return Err(format!("{}; see `swarm {} --help`", arg.unexpected(), command.name()).into()),
+            }
+        }
+        options.url = match url {
+            Some(url) => url,
+            None => options.url,
+        };
+        if options.rate.is_some() && !in_flight_given {
+            options.in_flight = IN_FLIGHT_PACED;
+        }
+        options.check()?;
+        Ok(Usage::Run(Box::new(options)))
+    }
+
+    fn of(command: Command) -> Result<Self, Failure> {
+        Ok(Self {
+            command,
+            url: parse_url("ws://127.0.0.1:9001/")?,
+            connections: match command {
+                Command::Hold => 10_000,
+                Command::Echo => 64,
+                Command::Fanout => 1_000,
+            },
+            processes: None,
+            open_rate: 5_000.0,
+            sources: Sources::Automatic,
+            pids: Vec::new(),
+            servers: 0,
+            server: None,
+            ports: Ports::Own,
+            json: false,
+            plot: None,
+            duration: Duration::from_secs(if command == Command::Hold { 60 } else { 10 }),
+            heartbeat: None,
+            warm: None,
+            in_flight: 1,
+            size: if command == Command::Fanout { 64 } else { 20 },
+            payload: if command == Command::Fanout { Payload::Text } else { Payload::Binary },
+            messages: None,
+            warmup: Duration::from_secs(1),
+            rate: (command == Command::Fanout).then_some(10.0),
+            publish_path: "/broadcast".into(),
+        })
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        if self.url.scheme().is_secure() {
+            return Err("TLS is not part of this program: ws:// or http://".into());
+        }
+        if self.command == Command::Echo && !self.url.scheme().is_websocket() {
+            return Err("an echo needs a WebSocket: ws://".into());
+        }
+        // The time of sending stands in front of each message.
+        let least = match self.payload {
+            Payload::Binary => 8,
+            Payload::Text => 16,
+        };
+        if self.command != Command::Hold && !(least..=MOST_SIZE).contains(&self.size) {
+            return Err(
+                format!("--size is between {least} and {MOST_SIZE} bytes here: each message carries its time").into()
+            );
+        }
+        if self.server.is_some() && self.servers == 0 {
+            return Err("--server says what to start; --servers says how many".into());
+        }
+        if self.servers > 0 && !self.pids.is_empty() {
+            return Err("--pid is for servers that run already; those of --servers are known".into());
+        }
+        Ok(())
+    }
+
+    /// How messages end: by count, or by time.
+    pub(crate) fn window(&self) -> Option<Duration> {
+        self.messages.is_none().then_some(self.duration)
+    }
+}
+
+fn parse_url(text: &str) -> Result<Url, Failure> {
+    Url::parse(text).map_err(|error| format!("{text:?}: {error}; a URL looks like ws://127.0.0.1:9001/").into())
+}
+
+fn text(args: &mut lexopt::Parser) -> Result<String, Failure> {
+    Ok(args.value()?.string()?)
+}
+
+/// A number, with `_` or `,` where one likes them, and k or M behind it.
+fn count(args: &mut lexopt::Parser, name: &str) -> Result<u64, Failure> {
+    let text = text(args)?;
+    let plain = text.replace(['_', ','], "");
+    let (digits, factor) = match plain.strip_suffix(['k', 'K']) {
+        Some(digits) => (digits, 1_000),
+        None => plain.strip_suffix('M').map_or((plain.as_str(), 1), |digits| (digits, 1_000_000)),
+    };
+    let n: Option<u64> = digits.parse().ok();
+    n.and_then(|n| n.checked_mul(factor))
+        .ok_or_else(|| format!("{name} takes a number such as 100, 20k or 1M, not {text:?}").into())
+}
+
+fn at_least_one(name: &str, n: u64) -> Result<u64, Failure> {
+    if n == 0 { Err(format!("{name} must be at least 1").into()) } else { Ok(n) }
+}
+
+fn positive(args: &mut lexopt::Parser, name: &str) -> Result<f64, Failure> {
+    let text = text(args)?;
+    let plain = text.replace(['_', ','], "");
+    let (digits, factor) = plain.strip_suffix(['k', 'K']).map_or((plain.as_str(), 1.0), |digits| (digits, 1_000.0));
+    let rate = digits.parse::<f64>().map(|rate| rate * factor).ok().filter(|rate| rate.is_finite() && *rate > 0.0);
+    rate.ok_or_else(|| format!("{name} takes a number per second above zero, not {text:?}").into())
+}
+
+/// Seconds, or with ms, s, m or h behind the number.
+fn duration(args: &mut lexopt::Parser, name: &str) -> Result<Duration, Failure> {
+    let text = text(args)?;
+    let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("", 1.0)];
+    let value = units.iter().find_map(|(unit, seconds)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * seconds));
+    let value = value.filter(|seconds| (0.0..1e9).contains(seconds));
+    Ok(Duration::from_secs_f64(
+        value.ok_or_else(|| format!("{name} takes a time such as 10, 500ms or 5m, not {text:?}"))?,
+    ))
+}
+
+fn sources(text: &str) -> Result<Sources, Failure> {
+    if text == "system" {
+        return Ok(Sources::System);
+    }
+    let list: Result<Vec<IpAddr>, _> = text.split(',').map(|address| address.trim().parse()).collect();
+    list.map(Sources::List).map_err(|_| format!("--source takes IP addresses or `system`, not {text:?}").into())
+}
+
+const HELP: &str = "\
+swarm: a load generator for WebSockets and event streams
+
+usage: swarm COMMAND [URL] [options]
+
+commands
+  hold     open many connections and keep them; memory and processor time of an idle server
+  echo     messages that come back; throughput and latency
+  fanout   publications to many subscribers; deliveries and latency
+
+URL is ws://host:port/path for WebSockets (default ws://127.0.0.1:9001/), http://host:port/path for event streams.
+`swarm COMMAND --help` lists the options. A server to try it on, in another terminal:
+
+  cargo run --release --example echo -- --port 9001 --workers 1 --mode echo
+
+exit status: 0 all well; 2 connections failed or were lost, or messages did not come; 1 the run could not be made
+";
+
+const COMMON: &str = "
+load
+  -c, --connections N   how many (numbers may be written 20k, 1M)
+      --processes N     client processes; default: as few as the limit of open files allows, 19,000 connections each at most
+      --open-rate R     connections opened per second, all together; default 5000
+      --source LIST     source addresses, one for each process in turn: one address has some 28,000 ports towards one server port.
+                        Default towards this machine: addresses of 127.0.0.0/8, one for 7,000 connections; else, and with `system`,
+                        the system chooses
+
+server
+      --pid P[,P..]     process ids of the server, to report its memory and its processor time
+      --servers N       start N servers and end them afterwards; the URL's scheme and path count then, not its address
+      --server COMMAND  what to start, without its --port; default: the example `echo` that lies beside this program
+      --ports WHICH     own: a port for each server (the load spreads evenly); shared: one port for all by SO_REUSEPORT; default own
+
+result
+      --json            JSON on standard output instead of a table
+      --plot FILE       the latency distribution as FILE.svg, or as a page: FILE.html
+";
+
+fn help_of(command: Command) -> String {
+    let own = match command {
+        Command::Hold => "\
+usage: swarm hold [URL] [options]
+
+Opens connections at a bounded rate, holds them, and reports: how many opened and were lost, and why; pings answered; the server's resident
+memory per connection; its share of a core while they are idle.
+
+  -d, --duration T      how long to hold once all are open (60, 90s, 5m); default 60
+      --heartbeat T     pings of the client's own after so much silence; default none: the server's pings keep the line up
+      --warm N          open N first and read the server's memory then, too; default a tenth, at most 100 for each server
+",
+        Command::Echo => "\
+usage: swarm echo [URL] [options]
+
+Sends messages and waits for each to come back the same. Reports throughput, latency and the server's processor seconds per million messages.
+
+  -d, --duration T      how long to measure; default 10
+      --messages N      measure N messages in all instead, without a warm-up
+      --warmup T        run so long before measuring; default 1
+      --size BYTES      of a message; default 20
+      --text            text messages; default binary
+      --in-flight N     messages under way on each connection, at most; default 1, with --rate 64
+      --rate R          messages per second, all connections together, sent on schedule. Latency is measured from the time at which each
+                        message was due, so a stall of the server counts for every message that waited (no coordinated omission).
+                        Default: the next message leaves when one comes back, and latency is measured from when it left
+",
+        Command::Fanout => "\
+usage: swarm fanout [URL] [options]
+
+Subscribes, publishes on schedule, and reports deliveries per second and their latency, measured from the time at which each publication
+was due. ws://: each message sent by one more connection is expected at every connection (`echo --mode broadcast`).
+http://: events at URL (say http://127.0.0.1:9001/events), published by POST to --publish-path.
+
+      --rate R          publications per second; default 10
+  -d, --duration T      how long to publish; default 10
+      --messages N      publish N times instead, without a warm-up
+      --warmup T        publish so long before measuring; default 1
+      --size BYTES      of a publication; default 64
+      --publish-path P  where event streams are published; default /broadcast
+",
+    };
+    format!("{own}{COMMON}")
+}
