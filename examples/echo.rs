@@ -52,6 +52,7 @@ impl Handler for Mode {
         }
     }
 
+    #[inline]
     fn message(&mut self, message: Message<'_>, cx: &mut Context<'_, u64>) {
         let sent = match self {
             Self::Echo => cx.send(message).is_ok(),

@@ -14,12 +14,11 @@ use core::mem::ManuallyDrop;
 ///
 /// The bytes are lent mutably because WebSocket payloads are unmasked where they lie.
 pub struct Input<'b> {
-    /// What is left, behind `front` bytes that were taken last and may still be lent. They are cut off when the next are taken:
-    /// until then they can be lent together with what is behind them, or given back.
-    // INVARIANT: front <= rest.len() <= len
-    rest: &'b mut [u8],
-    front: usize,
-    len: usize,
+    /// `bytes[at..]` is what is left; of what was taken, `bytes[..replied]` are replies by now.
+    // INVARIANT: replied <= at <= bytes.len()
+    bytes: &'b mut [u8],
+    at: usize,
+    replied: usize,
     /// Emptied by `drop`, which is one comparison on the way of each read: left to itself it would be a call.
     lent: ManuallyDrop<Lent>,
     buffers: Option<&'b mut Buffers>,
@@ -49,45 +48,46 @@ impl<'b> Input<'b> {
     /// A cursor at the start of `bytes`. Buffers for messages that span reads come from the allocator.
     #[inline]
     pub fn new(bytes: &'b mut [u8]) -> Self {
-        Self { len: bytes.len(), rest: bytes, front: 0, lent: ManuallyDrop::new(Lent::Nothing), buffers: None }
+        Self { bytes, at: 0, replied: 0, lent: ManuallyDrop::new(Lent::Nothing), buffers: None }
     }
 
     /// As [`new`](Self::new), with assembly buffers taken from and given back to `buffers` (one per thread).
     #[inline]
     pub fn with_buffers(bytes: &'b mut [u8], buffers: &'b mut Buffers) -> Self {
-        Self { len: bytes.len(), rest: bytes, front: 0, lent: ManuallyDrop::new(Lent::Nothing), buffers: Some(buffers) }
+        Self { bytes, at: 0, replied: 0, lent: ManuallyDrop::new(Lent::Nothing), buffers: Some(buffers) }
     }
 
     /// What no parser has taken yet. A caller that stops early feeds these bytes first the next time.
     #[inline]
     pub fn rest(&self) -> &[u8] {
         // `get` keeps a panic path out of every parser.
-        self.rest.get(self.front..).unwrap_or_default()
+        self.bytes.get(self.at..).unwrap_or_default()
     }
 
     /// Whether every byte was taken.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.rest.len() == self.front
+        self.bytes.len() == self.at
     }
 
     /// How many bytes were taken so far.
     #[inline]
     pub fn taken(&self) -> usize {
-        self.len - self.rest.len() + self.front
+        self.at
     }
 
     /// Takes the next `n` bytes, or all that are left where there are fewer.
     #[inline]
     pub fn take(&mut self, n: usize) -> &mut [u8] {
+        let from = self.at;
         self.skip(n);
-        self.rest.get_mut(..self.front).unwrap_or_default()
+        self.bytes.get_mut(from..self.at).unwrap_or_default()
     }
 
     /// The next `n` bytes, or all that are left where there are fewer, without taking them.
     #[inline]
     pub fn peek(&mut self, n: usize) -> &mut [u8] {
-        let rest = self.settled();
+        let rest = self.bytes.get_mut(self.at..).unwrap_or_default();
         let n = n.min(rest.len());
         rest.get_mut(..n).unwrap_or_default()
     }
@@ -95,36 +95,119 @@ impl<'b> Input<'b> {
     /// Passes over the next `n` bytes, or all that are left where there are fewer.
     #[inline]
     pub fn skip(&mut self, n: usize) {
-        self.front = n.min(self.settled().len());
+        self.at += n.min(self.bytes.len() - self.at);
     }
 
     /// Passes over everything that is left.
     #[inline]
     pub fn skip_all(&mut self) {
-        self.front = self.rest.len();
+        self.at = self.bytes.len();
     }
 
-    /// All that is left, with nothing in front of it.
-    #[inline(always)]
-    pub(crate) fn settled(&mut self) -> &mut [u8] {
-        if self.front != 0 {
-            self.cut();
-        }
-        self.rest
-    }
-
-    /// Takes `skipped + n` bytes and lends the last `n` of them, for a caller that has seen in [`settled`](Self::settled) that they
-    /// are there; where they are not it takes all.
+    /// Takes `skipped + n` bytes and lends the last `n` of them, for a caller that has seen in [`rest`](Self::rest) that they
+    /// are there; where they are not it takes nothing.
     #[inline(always)]
     pub(crate) fn take_seen(&mut self, skipped: usize, n: usize) -> &mut [u8] {
-        let rest = core::mem::take(&mut self.rest);
-        match rest.split_at_mut_checked(skipped + n) {
-            Some((taken, rest)) => {
-                self.rest = rest;
-                taken.get_mut(skipped..).unwrap_or_default()
+        // In the terms in which the caller has seen them, so that nothing is checked twice.
+        match self.bytes.get_mut(self.at..).and_then(|rest| rest.get_mut(skipped..skipped + n)) {
+            Some(lent) => {
+                self.at += skipped + n;
+                lent
             }
             None => &mut [],
         }
+    }
+
+    /// As [`take_seen`](Self::take_seen), but what it lends reaches back to `head` bytes behind the replies: to where the payload of the
+    /// next reply belongs. A caller that moves the `n` bytes to the front of that can make them a reply with
+    /// [`put_reply`](Self::put_reply), for which `head` must be shorter than what it skips.
+    #[cfg(feature = "net")]
+    #[inline(always)]
+    pub(crate) fn take_seen_behind_replies(&mut self, skipped: usize, n: usize, head: usize) -> &mut [u8] {
+        let to = self.at + skipped + n;
+        match self.bytes.get_mut(self.replied + head..to) {
+            Some(lent) => {
+                self.at = to;
+                lent
+            }
+            None => &mut [],
+        }
+    }
+
+    /// Whether [`take_seen_wide`](Self::take_seen_wide) can.
+    #[cfg(feature = "net")]
+    #[inline(always)]
+    pub(crate) fn has_wide_room<const WIDE: usize>(&self, skipped: usize, n: usize, head: usize) -> bool {
+        let from = self.at + skipped;
+        self.replied + head + WIDE <= from + n && from + WIDE <= self.bytes.len()
+    }
+
+    /// As [`take_seen_behind_replies`](Self::take_seen_behind_replies), for at most `WIDE` bytes: what it lends ends so many behind the
+    /// start of the `n`, and so many at its front are free to be overwritten.
+    #[cfg(feature = "net")]
+    #[inline(always)]
+    pub(crate) fn take_seen_wide<const WIDE: usize>(&mut self, skipped: usize, n: usize, head: usize) -> &mut [u8] {
+        let from = self.at + skipped;
+        match self.bytes.get_mut(self.replied + head..from + WIDE) {
+            Some(lent) => {
+                self.at = from + n;
+                lent
+            }
+            None => &mut [],
+        }
+    }
+
+    /// The address behind the replies.
+    #[cfg(feature = "net")]
+    #[inline(always)]
+    pub(crate) fn reply_address(&self) -> usize {
+        self.bytes.as_ptr().addr() + self.replied
+    }
+
+    /// Bytes of replies so far.
+    #[cfg(feature = "net")]
+    #[inline(always)]
+    pub(crate) fn replied(&self) -> usize {
+        self.replied
+    }
+
+    /// The replies so far: they are to be written before what is in the output.
+    #[cfg(feature = "net")]
+    #[inline]
+    pub(crate) fn replies(&self) -> &[u8] {
+        self.bytes.get(..self.replied).unwrap_or_default()
+    }
+
+    /// Writes `head` behind the replies, and makes it a reply together with the `n` bytes behind it. Nothing happens beyond what was taken.
+    #[cfg(feature = "net")]
+    #[inline(always)]
+    pub(crate) fn put_reply<const HEAD: usize>(&mut self, head: [u8; HEAD], n: usize) {
+        let end = self.replied + HEAD + n;
+        debug_assert!(end <= self.at);
+        if let Some(to) = self.bytes.get_mut(self.replied..end).and_then(|bytes| bytes.first_chunk_mut()) {
+            *to = head;
+            self.replied = end;
+        }
+    }
+
+    /// A cursor over the same bytes that goes on where another one was.
+    #[cfg(feature = "net")]
+    pub(crate) fn go_on(&mut self, taken: usize, replied: usize) {
+        self.at = taken.min(self.bytes.len());
+        self.replied = replied.min(self.at);
+    }
+
+    /// As [`rest`](Self::rest), for whoever need not tell its absence from its end.
+    #[inline(always)]
+    pub(crate) fn some_rest(&self) -> Option<&[u8]> {
+        self.bytes.get(self.at..)
+    }
+
+    /// Forgets the replies: they were written, or never will be.
+    #[cfg(feature = "net")]
+    #[inline]
+    pub(crate) fn clear_replies(&mut self) {
+        self.replied = 0;
     }
 
     /// As [`rest`](Self::rest), up to where [`taken`](Self::taken) would be `until`.
@@ -144,21 +227,16 @@ impl<'b> Input<'b> {
     /// Gives back the last `n` bytes, of those that were taken last: somebody else takes them again.
     #[inline]
     pub(crate) fn untake(&mut self, n: usize) {
-        self.front = self.front.saturating_sub(n);
+        self.at = self.at.saturating_sub(n).max(self.replied);
     }
 
     /// Takes the next `n` bytes. Lends them together with all that is behind them (a parser may look ahead), and with the place
     /// for a text that may have to be lent instead.
     #[inline]
     pub(crate) fn take_or_lend(&mut self, n: usize) -> (&[u8], &mut Lent) {
+        let from = self.at;
         self.skip(n);
-        (self.rest, &mut self.lent)
-    }
-
-    #[inline(never)]
-    fn cut(&mut self) {
-        let rest = core::mem::take(&mut self.rest);
-        self.rest = rest.get_mut(core::mem::take(&mut self.front)..).unwrap_or_default();
+        (self.bytes.get(from..).unwrap_or_default(), &mut self.lent)
     }
 
     /// An empty growable buffer: a pooled one where the caller lent a pool.

@@ -302,6 +302,21 @@ impl Output {
         })
     }
 
+    /// All that is unsent, where it is in one piece.
+    #[inline]
+    #[cfg(feature = "net")]
+    pub(crate) fn copies(&self) -> Option<&[u8]> {
+        if self.shared.is_empty() { self.bytes.get(self.start..self.end) } else { None }
+    }
+
+    /// As [`clear`](Self::clear), where nothing is shared.
+    #[inline]
+    #[cfg(feature = "net")]
+    pub(crate) fn clear_copies(&mut self) {
+        debug_assert!(self.shared.is_empty());
+        self.settle();
+    }
+
     /// Drops the first `n` unsent bytes: the socket took them. Moves nothing; O(shared payloads passed).
     pub fn advance(&mut self, mut n: usize) {
         while let Some(front) = self.shared.front_mut() {
@@ -336,12 +351,18 @@ impl Output {
     /// Moves everything unsent into an `Output` of its own, compact, with the same limit, and marked as blocked. This one is
     /// empty afterwards and keeps its buffer. Costs one copy of the copied bytes; shared payloads move by reference.
     pub fn take_unsent(&mut self) -> Self {
+        self.take_unsent_behind(&[])
+    }
+
+    /// As [`take_unsent`](Self::take_unsent), behind a copy of `front`. That is on its way already, so no limit applies to it;
+    /// what is appended later meets it.
+    pub(crate) fn take_unsent_behind(&mut self, front: &[u8]) -> Self {
         let mut taken = Self::with_limit(self.limit);
-        taken.bytes = self.bytes[self.start..self.end].to_vec();
+        taken.bytes = [front, &self.bytes[self.start..self.end]].concat();
         taken.end = taken.bytes.len();
         taken.shared = core::mem::take(&mut self.shared);
         for entry in &mut taken.shared {
-            entry.at -= self.start;
+            entry.at = entry.at - self.start + front.len();
         }
         taken.shared_len = core::mem::take(&mut self.shared_len);
         (taken.popped, taken.pong) = (self.popped, self.pong);
@@ -354,25 +375,30 @@ impl Output {
     /// Writes until everything is written or the sink would block: that comes back as the error `WouldBlock`, with the rest
     /// kept here. One write call for copied bytes, vectored where shared payloads wait. Feature `std`.
     #[cfg(feature = "std")]
+    #[inline]
     pub fn write_to(&mut self, sink: &mut impl std::io::Write) -> std::io::Result<()> {
-        use std::io::{Error, ErrorKind, IoSlice};
-        /// Slices per vectored write; beyond some dozens the kernel's cost is per byte.
-        const SLICES: usize = 64;
-        while !self.is_empty() {
-            let outcome = if self.shared.is_empty() {
+        self.write_behind(&mut &[][..], sink)
+    }
+
+    /// As [`write_to`](Self::write_to), behind `front`, of which the unsent rest is left.
+    #[cfg(feature = "std")]
+    pub(crate) fn write_behind(&mut self, front: &mut &[u8], sink: &mut impl std::io::Write) -> std::io::Result<()> {
+        use std::io::{Error, ErrorKind};
+        while !(front.is_empty() && self.is_empty()) {
+            let outcome = if self.is_empty() {
+                sink.write(front)
+            } else if front.is_empty() && self.shared.is_empty() {
                 sink.write(&self.bytes[self.start..self.end])
             } else {
-                let mut slices = [IoSlice::new(&[]); SLICES];
-                let mut count = 0;
-                for (slice, chunk) in slices.iter_mut().zip(self.chunks()) {
-                    *slice = IoSlice::new(chunk);
-                    count += 1;
-                }
-                sink.write_vectored(&slices[..count])
+                self.write_slices(front, sink)
             };
             match outcome {
                 Ok(0) => return Err(Error::from(ErrorKind::WriteZero)),
-                Ok(n) => self.advance(n),
+                Ok(n) => {
+                    let ahead = n.min(front.len());
+                    *front = &front[ahead..];
+                    self.advance(n - ahead);
+                }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => {
                     if e.kind() == ErrorKind::WouldBlock {
@@ -383,6 +409,21 @@ impl Output {
             }
         }
         Ok(())
+    }
+
+    #[cfg(feature = "std")]
+    fn write_slices(&self, front: &[u8], sink: &mut impl std::io::Write) -> std::io::Result<usize> {
+        use std::io::IoSlice;
+        /// Slices per vectored write; beyond some dozens the kernel's cost is per byte.
+        const SLICES: usize = 64;
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let mut count = 0;
+        let front = core::iter::once(front).filter(|front| !front.is_empty());
+        for (slice, chunk) in slices.iter_mut().zip(front.chain(self.chunks())) {
+            *slice = IoSlice::new(chunk);
+            count += 1;
+        }
+        sink.write_vectored(&slices[..count])
     }
 
     /// The refusal of an item of `needed` bytes.

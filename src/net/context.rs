@@ -28,7 +28,39 @@ pub struct Context<'a, S> {
     pub(crate) meta: &'a mut Meta,
     pub(crate) socket: Option<&'a socket2::Socket>,
     pub(crate) out: &'a mut Output,
+    pub(crate) in_place: InPlace,
     pub(crate) core: &'a mut Core,
+}
+
+/// Replies that need no copy: the message at hand, sent back as it is.
+pub(crate) struct InPlace {
+    /// Where the header of such a reply would be written: see [`Connection::next_event_movable`]. Or [`NOWHERE`](Self::NOWHERE).
+    pub(crate) address: usize,
+    /// The kind of the reply that the call at hand sent, and the length of its payload.
+    pub(crate) reply: Option<ws::Kind>,
+    pub(crate) len: usize,
+    /// Bytes of such replies so far. They stand before what is in the output.
+    pub(crate) bytes: usize,
+}
+
+impl InPlace {
+    /// An address behind which nothing can lie, not even an empty slice.
+    pub(crate) const NOWHERE: usize = usize::MAX - 4;
+
+    /// Nothing so far, and no message at hand.
+    pub(crate) const NONE: Self = Self { address: Self::NOWHERE, reply: None, len: 0, bytes: 0 };
+
+    /// Whether `payload` is what lies behind the header's place.
+    #[inline(always)]
+    fn is_at(&self, payload: &[u8]) -> bool {
+        // Where the address is the same, so are the bytes: they are lent for the whole call. No other bytes that may be asked for here
+        // can stand there, as they would overlap.
+        payload.as_ptr().addr() == self.address + Connection::reply_header(payload.len())
+    }
+
+    fn queued(&self) -> usize {
+        self.bytes + self.reply.map_or(0, |_| Connection::reply_header(self.len) + self.len)
+    }
 }
 
 /// What the connection speaks, as a context sees it.
@@ -162,7 +194,7 @@ impl<S> Context<'_, S> {
     /// Bytes that wait to be written, those of this turn included.
     #[inline]
     pub fn queued(&self) -> usize {
-        self.out.len()
+        self.in_place.queued() + self.out.len()
     }
 
     /// Stops reading from this connection, from now on: messages that were read already come after
@@ -342,14 +374,33 @@ impl<S> Context<'_, S> {
 
     // WebSockets.
 
-    /// Sends a message. It leaves when all that was read from this connection has been handled.
+    /// Sends a message. It leaves when all that was read from this connection has been handled. The message at hand, sent back as it is
+    /// and before anything else waits to be written, needs no copy: it becomes the reply where it lies.
     ///
     /// # Errors
     ///
     /// [`SendError`]: nothing was sent.
     #[inline]
     pub fn send(&mut self, message: Message<'_>) -> Result<(), SendError> {
-        let Line::WebSocket(ws) = &mut self.line else { return Err(SendError::NotOpen) };
+        // The replies in place leave first, so nothing may stand before this one elsewhere. That also tells that the connection takes a
+        // message, as it did when this one was moved: whatever ends that writes something.
+        if self.in_place.is_at(message.as_bytes()) && self.out.is_empty() {
+            let kind = match message {
+                Message::Text(_) => ws::Kind::Text,
+                Message::Binary(_) => ws::Kind::Binary,
+            };
+            self.in_place.address = InPlace::NOWHERE;
+            self.in_place.reply = Some(kind);
+            self.in_place.len = message.as_bytes().len();
+            self.core.sent += 1;
+            return Ok(());
+        }
+        self.send_copy(message)
+    }
+
+    #[inline(never)]
+    fn send_copy(&mut self, message: Message<'_>) -> Result<(), SendError> {
+        let ws = self.line.websocket()?;
         match message {
             Message::Text(text) => ws.send_text(text, self.out)?,
             Message::Binary(bytes) => ws.send_binary(bytes, self.out)?,

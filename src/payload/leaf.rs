@@ -8,11 +8,11 @@
 #![allow(unsafe_code)]
 
 use super::mask::{self, Key};
-#[cfg(target_arch = "x86_64")]
-use super::tables;
 use super::utf8::{Invalid, Utf8};
 use alloc::string::String;
 use alloc::vec::Vec;
+#[cfg(target_arch = "x86_64")]
+use core::cell::Cell;
 use memchr::memchr2;
 
 /// From so many bytes on a payload goes through AVX2 where there is some. Below, two overlapping words cover it.
@@ -61,12 +61,127 @@ fn check(bytes: &[u8]) -> Result<&str, Invalid> {
     Ok(unsafe { core::str::from_utf8_unchecked(bytes) })
 }
 
+/// Unmasks the last `len` bytes of `bytes` to its front, and lends them.
+#[cfg(feature = "net")]
+#[inline(always)]
+pub(crate) fn unmask_binary_to_front(bytes: &mut [u8], len: usize, key: Key) -> &[u8] {
+    if len < LONG {
+        mask::unmask_short_to_front(bytes, len, key);
+    } else {
+        unmask_long_binary_to_front(bytes, len, key);
+    }
+    bytes.get(..len).unwrap_or_default()
+}
+
+/// Unmasks a whole text, the last `len` bytes of `bytes`, to its front, and lends it.
+#[cfg(feature = "net")]
+#[inline(always)]
+pub(crate) fn unmask_text_to_front(bytes: &mut [u8], len: usize, key: Key) -> Result<&str, Invalid> {
+    if len < LONG {
+        let ascii = mask::unmask_short_to_front(bytes, len, key);
+        let text = bytes.get(..len).unwrap_or_default();
+        if ascii {
+            // SAFETY: `unmask_short_to_front` returned true: every byte of the first `len` is below 0x80, and ASCII is UTF-8.
+            return Ok(unsafe { core::str::from_utf8_unchecked(text) });
+        }
+        return check(text);
+    }
+    unmask_long_text_to_front(bytes, len, key)
+}
+
+/// Up to so many bytes are unmasked as if they were so many, where there is room.
+#[cfg(feature = "net")]
+pub(crate) const WIDE: usize = 32;
+
+/// Unmasks `len` bytes (at most [`WIDE`]) to the front of `bytes` and lends them. They begin `WIDE` before its end; the `WIDE` bytes at
+/// its front may be overwritten.
+#[cfg(feature = "net")]
+#[inline(always)]
+pub(crate) fn unmask_wide_binary(bytes: &mut [u8], len: usize, key: Key) -> &[u8] {
+    unmask_wide(bytes, key);
+    bytes.get(..len).unwrap_or_default()
+}
+
+/// As [`unmask_wide_binary`], a whole text.
+#[cfg(feature = "net")]
+#[inline(always)]
+pub(crate) fn unmask_wide_text(bytes: &mut [u8], len: usize, key: Key) -> Result<&str, Invalid> {
+    let high = unmask_wide(bytes, key);
+    let text = bytes.get(..len).unwrap_or_default();
+    if len <= WIDE && high & ((1 << len) - 1) == 0 {
+        // SAFETY: `unmask_wide` has a bit for each byte that is not below 0x80, and `text`, not longer than `WIDE`, has none: ASCII is
+        // UTF-8.
+        return Ok(unsafe { core::str::from_utf8_unchecked(text) });
+    }
+    check(text)
+}
+
+/// Unmasks the last [`WIDE`] bytes to the front, and gives a bit for each that is not ASCII, the first one's the lowest.
+#[cfg(feature = "net")]
+#[inline(always)]
+fn unmask_wide(bytes: &mut [u8], key: Key) -> u64 {
+    let Some(&masked) = bytes.last_chunk::<WIDE>() else { return u64::MAX };
+    let Some(to) = bytes.first_chunk_mut::<WIDE>() else { return u64::MAX };
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+    // SAFETY: the halves are 16 readable bytes of `masked` and 16 writable ones of `to`, and loads and stores need no alignment. SSE2 is
+    // there: it was asked for above.
+    unsafe {
+        use core::arch::x86_64::*;
+        let key = _mm_set1_epi32(key.word() as i32);
+        let low = _mm_xor_si128(_mm_loadu_si128(masked.as_ptr().cast()), key);
+        let high = _mm_xor_si128(_mm_loadu_si128(masked.as_ptr().add(16).cast()), key);
+        _mm_storeu_si128(to.as_mut_ptr().cast(), low);
+        _mm_storeu_si128(to.as_mut_ptr().add(16).cast(), high);
+        u64::from(_mm_movemask_epi8(low) as u32) | u64::from(_mm_movemask_epi8(high) as u32) << 16
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_feature = "sse2")))]
+    {
+        *to = masked;
+        mask::unmask(to, key);
+        to.iter().rev().fold(0, |bits, &byte| bits << 1 | u64::from(byte >> 7))
+    }
+}
+
+#[inline(never)]
+#[cfg(feature = "net")]
+fn unmask_long_binary_to_front(bytes: &mut [u8], len: usize, key: Key) {
+    let Some(distance) = bytes.len().checked_sub(len) else { return };
+    #[cfg(target_arch = "x86_64")]
+    if avx2::is_there() {
+        let bytes = Cell::from_mut(bytes).as_slice_of_cells();
+        // SAFETY: the machine has AVX2.
+        unsafe { avx2::unmask::<true>(&bytes[distance..], &bytes[..len], key) };
+        return;
+    }
+    bytes.copy_within(distance.., 0);
+    mask::unmask(&mut bytes[..len], key);
+}
+
+#[cfg(feature = "net")]
+#[inline(never)]
+fn unmask_long_text_to_front(bytes: &mut [u8], len: usize, key: Key) -> Result<&str, Invalid> {
+    let Some(distance) = bytes.len().checked_sub(len) else { return Err(Invalid) };
+    #[cfg(target_arch = "x86_64")]
+    if avx2::is_there() {
+        let cells = Cell::from_mut(&mut *bytes).as_slice_of_cells();
+        // SAFETY: the machine has AVX2.
+        if !unsafe { avx2::unmask_and_check::<true>(&cells[distance..], &cells[..len], key) } {
+            return Err(Invalid);
+        }
+        // SAFETY: `unmask_and_check` returned true: what it wrote there is UTF-8.
+        return Ok(unsafe { core::str::from_utf8_unchecked(&bytes[..len]) });
+    }
+    bytes.copy_within(distance.., 0);
+    unmask_long_text(&mut bytes[..len], key)
+}
+
 #[inline(never)]
 fn unmask_long_binary(bytes: &mut [u8], key: Key) {
     #[cfg(target_arch = "x86_64")]
     if avx2::is_there() {
+        let bytes = Cell::from_mut(bytes).as_slice_of_cells();
         // SAFETY: the machine has AVX2.
-        unsafe { avx2::unmask(bytes, key) };
+        unsafe { avx2::unmask::<false>(bytes, &[], key) };
         return;
     }
     mask::unmask(bytes, key);
@@ -86,8 +201,9 @@ fn unmask_long_text(bytes: &mut [u8], key: Key) -> Result<&str, Invalid> {
 fn unmask_and_check(bytes: &mut [u8], key: Key) -> bool {
     #[cfg(target_arch = "x86_64")]
     if bytes.len() >= LONG && avx2::is_there() {
+        let bytes = Cell::from_mut(bytes).as_slice_of_cells();
         // SAFETY: the machine has AVX2.
-        return unsafe { avx2::unmask_and_check(bytes, key) };
+        return unsafe { avx2::unmask_and_check::<false>(bytes, &[], key) };
     }
     let mut state = Utf8::START;
     // PIECE is a multiple of the key's length, so the key is the same for each piece.
@@ -408,18 +524,17 @@ impl Gathered {
 
 /// Long payloads, 32 bytes at a time.
 ///
-/// Text is checked by the method of J. Keiser and D. Lemire, "Validating UTF-8 in less than one instruction per byte" (2021): three
-/// table look-ups by the high and low half of a byte and the high half of the next one name what is wrong with the pair; a
-/// comparison with the bytes two and three before says where a continuation must stand.
+/// How text is checked is `check`'s.
 #[cfg(target_arch = "x86_64")]
-mod avx2 {
+pub(super) mod avx2 {
     use super::Key;
-    use super::tables::{FIRST_HIGH, FIRST_LOW, MOST, SECOND_HIGH, TWO_CONTINUATIONS};
+    use crate::payload::check::{Checker, keep_end};
     use core::arch::x86_64::*;
+    use core::cell::Cell;
     use core::mem::MaybeUninit;
 
     /// Bytes in a vector.
-    const N: usize = 32;
+    pub(in crate::payload) const N: usize = 32;
 
     /// Whether the machine has AVX2: known when compiling, or asked once (then a load and a test).
     #[inline(always)]
@@ -437,57 +552,67 @@ mod avx2 {
     /// From so many bytes on it pays to align the stores: one that crosses a cache line costs two.
     const ALIGNED: usize = 8 * N;
 
-    /// Unmasks at least [`N`] bytes.
+    /// Unmasks at least [`N`] bytes where they lie or, if they `MOVE`, to as many that lie before them and may overlap: whatever is stored,
+    /// everything up to there was loaded before.
     #[target_feature(enable = "avx2")]
-    pub(super) fn unmask(bytes: &mut [u8], key: Key) {
-        let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) else { return };
+    pub(super) fn unmask<const MOVE: bool>(from: &[Cell<u8>], to: &[Cell<u8>], key: Key) {
+        let to = if MOVE { to } else { from };
+        let (Some(first), Some(last)) = (from.first_chunk(), from.last_chunk()) else { return };
         // Loaded while they are still masked: the loop goes over parts of them.
-        let first = _mm256_xor_si256(load(first), broadcast(key));
-        let last = _mm256_xor_si256(load(last), broadcast(key.after(bytes.len())));
-        let skipped = if bytes.len() < ALIGNED { 0 } else { bytes.as_ptr().align_offset(N).min(N) };
+        let first = _mm256_xor_si256(load_cell(first), broadcast(key));
+        let last = _mm256_xor_si256(load_cell(last), broadcast(key.after(from.len())));
+        let skipped = if to.len() < ALIGNED { 0 } else { to.as_ptr().align_offset(N).min(N) };
         let key = broadcast(key.after(skipped));
-        let (blocks, rest) = bytes[skipped..].as_chunks_mut::<{ 4 * N }>();
-        for block in blocks {
-            for vector in block.as_chunks_mut::<N>().0 {
-                store(vector, _mm256_xor_si256(load(vector), key));
+        let (blocks, rest) = from[skipped..].as_chunks::<{ 4 * N }>();
+        let (to_blocks, to_rest) = to[skipped..].as_chunks::<{ 4 * N }>();
+        for (block, to_block) in blocks.iter().zip(to_blocks) {
+            for (vector, to) in block.as_chunks::<N>().0.iter().zip(to_block.as_chunks::<N>().0) {
+                store_cell(to, _mm256_xor_si256(load_cell(vector), key));
             }
         }
-        for vector in rest.as_chunks_mut::<N>().0 {
-            store(vector, _mm256_xor_si256(load(vector), key));
+        for (vector, to) in rest.as_chunks::<N>().0.iter().zip(to_rest.as_chunks::<N>().0) {
+            store_cell(to, _mm256_xor_si256(load_cell(vector), key));
         }
-        if let Some(to) = bytes.first_chunk_mut() {
-            store(to, first);
+        if let Some(to) = to.first_chunk() {
+            store_cell(to, first);
         }
-        if let Some(to) = bytes.last_chunk_mut() {
-            store(to, last);
+        if let Some(to) = to.last_chunk() {
+            store_cell(to, last);
         }
     }
 
-    /// Unmasks at least [`N`] bytes and says whether the result is UTF-8.
+    /// As [`unmask`], and says whether the result is UTF-8.
     #[target_feature(enable = "avx2")]
-    pub(super) fn unmask_and_check(bytes: &mut [u8], key: Key) -> bool {
-        let Some(last) = bytes.last_chunk() else { return false };
-        let last = _mm256_xor_si256(load(last), broadcast(key.after(bytes.len())));
+    pub(super) fn unmask_and_check<const MOVE: bool>(from: &[Cell<u8>], to: &[Cell<u8>], key: Key) -> bool {
+        let to = if MOVE { to } else { from };
+        // What is checked is what is stored.
+        if from.len() != to.len() {
+            return false;
+        }
+        let Some(last) = from.last_chunk() else { return false };
+        let last = _mm256_xor_si256(load_cell(last), broadcast(key.after(from.len())));
         // The last, incomplete vector, filled up with zeros: a character that the end cuts off is one that a zero cuts off.
-        let tail = keep_end(last, bytes.len() % N);
+        let tail = keep_end(last, from.len() % N);
         let key = broadcast(key);
         let mut checker = Checker::new();
 
-        let (blocks, _) = bytes.as_chunks_mut::<{ 4 * N }>();
-        let long = blocks.len() * 4 * N;
-        for block in blocks {
-            let (vectors, _) = block.as_chunks_mut::<N>();
-            let [a, b, c, d] = vectors else { continue };
+        let (blocks, from_rest) = from.as_chunks::<{ 4 * N }>();
+        let (to_blocks, to_rest) = to.as_chunks::<{ 4 * N }>();
+        for (block, to_block) in blocks.iter().zip(to_blocks) {
+            let ([a, b, c, d], [to_a, to_b, to_c, to_d]) = (block.as_chunks::<N>().0, to_block.as_chunks::<N>().0)
+            else {
+                continue;
+            };
             let clear = [
-                _mm256_xor_si256(load(a), key),
-                _mm256_xor_si256(load(b), key),
-                _mm256_xor_si256(load(c), key),
-                _mm256_xor_si256(load(d), key),
+                _mm256_xor_si256(load_cell(a), key),
+                _mm256_xor_si256(load_cell(b), key),
+                _mm256_xor_si256(load_cell(c), key),
+                _mm256_xor_si256(load_cell(d), key),
             ];
-            store(a, clear[0]);
-            store(b, clear[1]);
-            store(c, clear[2]);
-            store(d, clear[3]);
+            store_cell(to_a, clear[0]);
+            store_cell(to_b, clear[1]);
+            store_cell(to_c, clear[2]);
+            store_cell(to_d, clear[3]);
             let any = _mm256_or_si256(_mm256_or_si256(clear[0], clear[1]), _mm256_or_si256(clear[2], clear[3]));
             if _mm256_movemask_epi8(any) == 0 {
                 checker.ascii(clear[3]);
@@ -501,15 +626,15 @@ mod avx2 {
         // Up to three vectors and the tail, which are nearly always either all ASCII or not.
         let mut rest = [_mm256_setzero_si256(); 3];
         let mut any = tail;
-        let (vectors, _) = bytes[long..].as_chunks_mut::<N>();
+        let (vectors, to_vectors) = (from_rest.as_chunks::<N>().0, to_rest.as_chunks::<N>().0);
         let count = vectors.len();
-        for (clear, vector) in rest.iter_mut().zip(vectors) {
-            *clear = _mm256_xor_si256(load(vector), key);
-            store(vector, *clear);
+        for (clear, (vector, to)) in rest.iter_mut().zip(vectors.iter().zip(to_vectors)) {
+            *clear = _mm256_xor_si256(load_cell(vector), key);
+            store_cell(to, *clear);
             any = _mm256_or_si256(any, *clear);
         }
-        if let Some(to) = bytes.last_chunk_mut() {
-            store(to, last);
+        if let Some(to) = to.last_chunk() {
+            store_cell(to, last);
         }
         if _mm256_movemask_epi8(any) == 0 {
             checker.ascii(tail);
@@ -622,98 +747,6 @@ mod avx2 {
         }
     }
 
-    /// The check between two vectors.
-    struct Checker {
-        before: __m256i,
-        errors: __m256i,
-    }
-
-    impl Checker {
-        #[inline]
-        #[target_feature(enable = "avx2")]
-        fn new() -> Self {
-            Self { before: _mm256_setzero_si256(), errors: _mm256_setzero_si256() }
-        }
-
-        /// Goes on with a vector that is all ASCII: only a character cut off before it can be wrong.
-        #[inline]
-        #[target_feature(enable = "avx2")]
-        fn ascii(&mut self, vector: __m256i) {
-            let most = load(&MOST);
-            self.errors = _mm256_or_si256(self.errors, _mm256_subs_epu8(self.before, most));
-            self.before = vector;
-        }
-
-        /// Goes on with any vector.
-        #[inline]
-        #[target_feature(enable = "avx2")]
-        fn vector(&mut self, vector: __m256i) {
-            let across = _mm256_permute2x128_si256::<0x21>(self.before, vector);
-            let one_before = _mm256_alignr_epi8::<15>(vector, across);
-            let two_before = _mm256_alignr_epi8::<14>(vector, across);
-            let three_before = _mm256_alignr_epi8::<13>(vector, across);
-            let half = _mm256_set1_epi8(0x0f);
-            let first_high = _mm256_and_si256(_mm256_srli_epi16::<4>(one_before), half);
-            let first_low = _mm256_and_si256(one_before, half);
-            let second_high = _mm256_and_si256(_mm256_srli_epi16::<4>(vector), half);
-            let wrong = _mm256_and_si256(
-                _mm256_and_si256(
-                    _mm256_shuffle_epi8(table(&FIRST_HIGH), first_high),
-                    _mm256_shuffle_epi8(table(&FIRST_LOW), first_low),
-                ),
-                _mm256_shuffle_epi8(table(&SECOND_HIGH), second_high),
-            );
-            // Where the byte two before leads three or more, or the one three before leads four, a continuation must stand; there,
-            // and only there, the look-up must have found two continuations in a row.
-            let must = _mm256_or_si256(
-                _mm256_subs_epu8(two_before, _mm256_set1_epi8(0xe0_u8.wrapping_sub(0x80) as i8)),
-                _mm256_subs_epu8(three_before, _mm256_set1_epi8(0xf0_u8.wrapping_sub(0x80) as i8)),
-            );
-            let must = _mm256_and_si256(must, _mm256_set1_epi8(TWO_CONTINUATIONS as i8));
-            self.errors = _mm256_or_si256(self.errors, _mm256_xor_si256(must, wrong));
-            self.before = vector;
-        }
-
-        #[inline]
-        #[target_feature(enable = "avx2")]
-        fn is_valid(&self) -> bool {
-            _mm256_testz_si256(self.errors, self.errors) == 1
-        }
-    }
-
-    /// Shuffle controls: a window at 16 + k moves 16 bytes by k places to the front, and fills up with zeros.
-    static SHIFTS: [u8; 48] = {
-        let mut shifts = [0x80; 48];
-        let mut i = 0;
-        while i < 16 {
-            shifts[16 + i] = i as u8;
-            i += 1;
-        }
-        shifts
-    };
-
-    /// The last `count` bytes (fewer than [`N`]) of a vector, moved to its front, and zeros behind them.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn keep_end(vector: __m256i, count: usize) -> __m256i {
-        let places = N - count;
-        let each = _mm256_shuffle_epi8(vector, _mm256_broadcastsi128_si256(shift(16 + places.min(16))));
-        let high = _mm256_extracti128_si256::<1>(vector);
-        // From the high half into the low one: by `places - 16`, which is to the back where that is negative.
-        let over = _mm_shuffle_epi8(high, shift(places));
-        _mm256_or_si256(each, _mm256_zextsi128_si256(over))
-    }
-
-    /// The control in [`SHIFTS`] at `from` (0 to 32).
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn shift(from: usize) -> __m128i {
-        match SHIFTS.get(from..).and_then(|window| window.first_chunk()) {
-            Some(window) => load_half(window),
-            None => _mm_set1_epi8(-1),
-        }
-    }
-
     #[inline]
     #[target_feature(enable = "avx2")]
     fn broadcast(key: Key) -> __m256i {
@@ -722,32 +755,36 @@ mod avx2 {
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn table(table: &[u8; 16]) -> __m256i {
-        _mm256_broadcastsi128_si256(load_half(table))
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn load_half(from: &[u8; 16]) -> __m128i {
+    pub(in crate::payload) fn load_half(from: &[u8; 16]) -> __m128i {
         // SAFETY: `from` is 16 readable bytes, and the load needs no alignment.
         unsafe { _mm_loadu_si128(from.as_ptr().cast()) }
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn load(from: &[u8; N]) -> __m256i {
+    pub(in crate::payload) fn load(from: &[u8; N]) -> __m256i {
         // SAFETY: `from` is 32 readable bytes, and the load needs no alignment.
+        unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
+    }
+
+    /// As [`load`], from bytes that may be among those that are stored to.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn load_cell(from: &[Cell<u8>; N]) -> __m256i {
+        // SAFETY: `from` is 32 readable bytes: a `Cell<u8>` lies in memory as its `u8` does, and nobody writes to it meanwhile, as it is
+        // not `Sync`. The load needs no alignment.
         unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
     }
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn store(to: &mut [u8; N], vector: __m256i) {
-        // SAFETY: `to` is 32 writable bytes, and the store needs no alignment.
-        unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), vector) }
+    fn store_cell(to: &[Cell<u8>; N], vector: __m256i) {
+        // SAFETY: `to` is 32 bytes that may be written to although they are shared, since they are cells; no reference to what is in them
+        // exists. The store needs no alignment.
+        unsafe { _mm256_storeu_si256(to.as_ptr().cast_mut().cast(), vector) }
     }
 
-    /// As [`store`], to memory that need not hold anything yet.
+    /// To memory that need not hold anything yet.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn store_new(to: &mut [MaybeUninit<u8>; N], vector: __m256i) {

@@ -103,6 +103,49 @@ pub(crate) fn unmask_short(bytes: &mut [u8], key: Key) -> bool {
     }
 }
 
+/// [`unmask_short`] of the last `n` bytes of `bytes`, to its front. All of them are loaded before one is stored: the two places may overlap.
+#[cfg(feature = "net")]
+#[inline(always)]
+pub(crate) fn unmask_short_to_front(bytes: &mut [u8], n: usize, key: Key) -> bool {
+    /// Two words that cover the payload, from its front and from its end.
+    macro_rules! overlapping {
+        ($size:literal, $word:ty, $front:expr, $back:expr) => {{
+            let from = bytes.len().wrapping_sub(n);
+            let (Some(front), Some(back)) =
+                (bytes.get(from..).and_then(|bytes| bytes.first_chunk::<$size>()), bytes.last_chunk::<$size>())
+            else {
+                return false;
+            };
+            let front = <$word>::from_ne_bytes(*front) ^ $front;
+            let back = <$word>::from_ne_bytes(*back) ^ $back;
+            if let Some(to) = bytes.first_chunk_mut::<$size>() {
+                *to = front.to_ne_bytes();
+            }
+            if let Some(to) = bytes.get_mut(n - $size..).and_then(|bytes| bytes.first_chunk_mut::<$size>()) {
+                *to = back.to_ne_bytes();
+            }
+            (front | back) & (<$word>::MAX / 0xff * 0x80) == 0
+        }};
+    }
+    debug_assert!(n <= BLOCK && n <= bytes.len());
+    if n >= 16 {
+        overlapping!(16, u128, key.widest(), key.after(n).widest())
+    } else if n >= 8 {
+        overlapping!(8, u64, key.wide(), key.after(n).wide())
+    } else if n >= 4 {
+        overlapping!(4, u32, key.0, key.after(n).0)
+    } else {
+        let from = bytes.len() - n;
+        let mut all = 0;
+        for (i, key) in key.0.to_ne_bytes().into_iter().enumerate().take(n) {
+            let clear = bytes[from + i] ^ key;
+            all |= clear;
+            bytes[i] = clear;
+        }
+        all < 0x80
+    }
+}
+
 fn unmask_long(bytes: &mut [u8], key: Key) -> bool {
     let wide = key.wide();
     let n = bytes.len();

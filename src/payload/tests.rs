@@ -161,3 +161,53 @@ fn the_first_control_is_the_one_that_a_walk_finds() {
         }
     }
 }
+
+/// A payload that is moved to the front comes out as one that is unmasked where it lies, and nothing behind the two is touched.
+#[cfg(feature = "net")]
+#[test]
+fn a_payload_moved_by_any_distance_is_the_payload_unmasked_in_place() {
+    let clear: Vec<u8> = (0..700u32).map(|i| (i * 89 + 7) as u8).collect();
+    let ascii: Vec<u8> = clear.iter().map(|byte| byte & 0x7f).collect();
+    for key in [[0x37, 0xfa, 0x21, 0x3d], [0; 4]] {
+        for len in (0..=140).chain([255, 256, 257, 300, 511, 512, 513, 640, 700]) {
+            for distance in (0..=40).chain([63, 64, 127, 128, 129, 200, 700]) {
+                for text in [&clear[..len], &ascii[..len]] {
+                    let mut masked = text.to_vec();
+                    mask::apply(&mut masked, Key::new(key));
+                    let mut window = std::vec![0xaa; distance];
+                    window.extend_from_slice(&masked);
+                    let mut other = window.clone();
+                    assert_eq!(unmask_binary_to_front(&mut window, len, Key::new(key)), text, "{len} {distance}");
+                    let found = unmask_text_to_front(&mut other, len, Key::new(key)).ok();
+                    assert_eq!(found, core::str::from_utf8(text).ok(), "{len} {distance}");
+                    if len <= WIDE && distance + len >= WIDE {
+                        let mut window = std::vec![0xaa; distance];
+                        window.extend_from_slice(&masked);
+                        window.extend_from_slice(&[0xbb; WIDE][len..]);
+                        let mut other = window.clone();
+                        assert_eq!(unmask_wide_binary(&mut window, len, Key::new(key)), text, "{len} {distance}");
+                        let found = unmask_wide_text(&mut other, len, Key::new(key)).ok();
+                        assert_eq!(found, core::str::from_utf8(text).ok(), "{len} {distance}");
+                        assert_eq!(&window[distance + len..], &[0xbb; WIDE][len..], "{len} {distance}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(feature = "net")]
+proptest! {
+    #[test]
+    fn a_text_moved_to_the_front_comes_out_exactly_where_std_finds_utf8(
+        bytes in text_or_junk(),
+        key: [u8; 4],
+        distance in 0usize..300,
+    ) {
+        let mut window = std::vec![0; distance];
+        window.extend_from_slice(&bytes);
+        mask::apply(&mut window[distance..], Key::new(key));
+        let found = unmask_text_to_front(&mut window, bytes.len(), Key::new(key)).ok();
+        prop_assert_eq!(found, core::str::from_utf8(&bytes).ok());
+    }
+}

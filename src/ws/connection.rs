@@ -148,7 +148,7 @@ impl Connection {
     ) -> Result<Option<Event<'i>>, Error> {
         // A whole unfragmented data frame in the input: nothing but what such a frame needs. All else, and whatever fails a
         // check here, is left to `receive`, to which this is equal in effect (tested).
-        let rest = &*input.settled();
+        let Some(rest) = input.some_rest() else { return Ok(None) };
         let Some(head) = rest.first_chunk::<{ 2 + KEY }>() else {
             if rest.is_empty() && self.fast != 0 {
                 return Ok(None);
@@ -189,6 +189,81 @@ impl Connection {
             payload::unmask_binary(payload, key);
         }
         Ok(Some(Event::Binary(payload)))
+    }
+
+    /// As [`next_event`](Self::next_event), but a server's payload is moved to where the reply that is equal to it would lie behind those
+    /// in the input, so that [`reply_in_place`](Self::reply_in_place) can make it one. Not all are moved; one that was lies a server's
+    /// header behind [`Input::reply_address`], and [`takes_message`](Self::takes_message) holds.
+    #[cfg(feature = "net")]
+    #[inline(always)]
+    pub(crate) fn next_event_movable<'i>(
+        &mut self,
+        input: &'i mut Input<'_>,
+        out: &mut Output,
+        now: Instant,
+    ) -> Result<Option<Event<'i>>, Error> {
+        // As above, for the one role that has something to gain, and in that role's terms: masked, with a header that is shorter by the
+        // key on the way back.
+        let Some(rest) = input.some_rest() else { return Ok(None) };
+        let Some(head) = rest.first_chunk::<{ 2 + KEY }>() else {
+            if rest.is_empty() && self.fast != 0 {
+                return Ok(None);
+            }
+            return self.next_event_unmoved(input, out, now);
+        };
+        let [first, second, key @ ..] = *head;
+        let (mut key, mut at, mut len) = (key, 2 + KEY, usize::from(second ^ MASK));
+        if len > 125 {
+            let Some(&[_, _, high, low, ref behind @ ..]) = rest.first_chunk::<{ 4 + KEY }>() else {
+                return self.next_event_unmoved(input, out, now);
+            };
+            let long = u16::from_be_bytes([high, low]);
+            if len > 126 || long < 126 {
+                return self.next_event_unmoved(input, out, now);
+            }
+            (key, at, len) = (*behind, 4 + KEY, usize::from(long));
+        }
+        let key = Key::new(key);
+        let text = first == FIN | Opcode::Text as u8;
+        if !(text || first == FIN | Opcode::Binary as u8)
+            || len >= self.fast as usize
+            || at + len > rest.len()
+            || !self.takes_message()
+        {
+            return self.next_event_unmoved(input, out, now);
+        }
+        self.heard = now;
+        self.mark = now;
+        if len <= payload::WIDE && input.has_wide_room::<{ payload::WIDE }>(at, len, at - KEY) {
+            let room = input.take_seen_wide::<{ payload::WIDE }>(at, len, at - KEY);
+            return if text {
+                match payload::unmask_wide_text(room, len, key) {
+                    Ok(text) => Ok(Some(Event::Text(text))),
+                    Err(_) => Err(self.fail(Error::InvalidUtf8, out)),
+                }
+            } else {
+                Ok(Some(Event::Binary(payload::unmask_wide_binary(room, len, key))))
+            };
+        }
+        let room = input.take_seen_behind_replies(at, len, at - KEY);
+        if text {
+            return match payload::unmask_text_to_front(room, len, key) {
+                Ok(text) => Ok(Some(Event::Text(text))),
+                Err(_) => Err(self.fail(Error::InvalidUtf8, out)),
+            };
+        }
+        Ok(Some(Event::Binary(payload::unmask_binary_to_front(room, len, key))))
+    }
+
+    #[cfg(feature = "net")]
+    #[inline(never)]
+    fn next_event_unmoved<'i>(
+        &mut self,
+        input: &'i mut Input<'_>,
+        out: &mut Output,
+        now: Instant,
+    ) -> Result<Option<Event<'i>>, Error> {
+        if self.mask == MASK { self.receive(input, out, now) } else { self.next_event(input, out, now) }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called. May be early, never late. `None` once the connection has ended.
@@ -409,9 +484,129 @@ impl fmt::Debug for Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(feature = "net")]
+    use {super::super::event::Kind, super::super::header::Encoded, alloc::vec::Vec, proptest::prelude::*};
 
     #[test]
     fn an_idle_connection_takes_at_most_96_bytes() {
         assert!(size_of::<Connection>() <= 96, "{}", size_of::<Connection>());
+    }
+
+    /// What an application does with a message.
+    #[cfg(feature = "net")]
+    #[derive(Clone, Copy, Debug)]
+    enum Answer {
+        Nothing,
+        Back,
+        Copy,
+    }
+
+    /// Frames of all kinds, of which some are wrong, masked.
+    #[cfg(feature = "net")]
+    fn frames() -> impl Strategy<Value = Vec<u8>> {
+        let len = prop_oneof![4 => 0usize..40, 2 => 40usize..300, 1 => 300usize..3000];
+        let first = prop_oneof![
+            12 => Just(FIN | 1), 12 => Just(FIN | 2), 1 => Just(FIN | 9), 1 => Just(1), 1 => Just(FIN), 1 => any::<u8>()
+        ];
+        let byte = prop_oneof![30 => Just(b'a'), 1 => Just(0xc3)];
+        (first, len, byte, any::<[u8; 4]>()).prop_map(|(first, len, byte, key)| {
+            let mut frame = Encoded::new(first, len, Some(key)).as_slice().to_vec();
+            let at = frame.len();
+            frame.extend((0..len).map(|i| if i % 7 == 3 { byte } else { b'b' }));
+            payload::apply(&mut frame[at..], Key::new(key));
+            frame
+        })
+    }
+
+    /// Feeds `wire`, cut into `pieces`, and gives the events and all that goes out. `Back` goes out in place where `in_place` says so and
+    /// nothing else waits, as the loop does it.
+    #[cfg(feature = "net")]
+    fn run(
+        wire: &[u8],
+        pieces: &[usize],
+        answers: &[Answer],
+        in_place: bool,
+    ) -> (Vec<alloc::string::String>, Vec<u8>, usize) {
+        let mut ws = Connection::server(Arc::default(), [7; 16], Instant::from_nanos(1));
+        let (mut events, mut sent, mut moved) = (Vec::new(), Vec::new(), 0);
+        let (mut pieces, mut answers) = (pieces.iter().cycle(), answers.iter().cycle());
+        let (mut at, now) = (0, Instant::from_nanos(2));
+        while at < wire.len() {
+            let to = wire.len().min(at + pieces.next().unwrap());
+            let mut bytes = wire[at..to].to_vec();
+            at = to;
+            let (mut input, mut out) = (Input::new(&mut bytes), Output::new());
+            loop {
+                let address = input.reply_address();
+                let event = if in_place {
+                    ws.next_event_movable(&mut input, &mut out, now)
+                } else {
+                    ws.next_event(&mut input, &mut out, now)
+                };
+                events.push(alloc::format!("{event:?}"));
+                let (kind, payload) = match event {
+                    Ok(Some(Event::Text(text))) => (Kind::Text, text.as_bytes()),
+                    Ok(Some(Event::Binary(bytes))) => (Kind::Binary, bytes),
+                    Ok(Some(Event::Closed(_)) | None) => break,
+                    _ => continue,
+                };
+                let len = payload.len();
+                let answer = *answers.next().unwrap();
+                match answer {
+                    Answer::Nothing => {}
+                    Answer::Back
+                        if in_place
+                            && out.is_empty()
+                            && payload.as_ptr().addr() == address + Connection::reply_header(len) =>
+                    {
+                        Connection::reply_in_place(kind, len, &mut input);
+                        moved += 1;
+                    }
+                    Answer::Back | Answer::Copy => {
+                        let _ = match kind {
+                            Kind::Text => ws.send_text(core::str::from_utf8(payload).unwrap(), &mut out),
+                            Kind::Binary => ws.send_binary(payload, &mut out),
+                        };
+                    }
+                }
+            }
+            let mut front = input.replies();
+            out.write_behind(&mut front, &mut sent).unwrap();
+        }
+        (events, sent, moved)
+    }
+
+    #[cfg(feature = "net")]
+    proptest! {
+        #[test]
+        fn replies_in_place_are_the_bytes_that_copies_are_with_the_same_events(
+            frames in prop::collection::vec(frames(), 1..40),
+            pieces in prop::collection::vec(prop_oneof![1 => 1usize..60, 2 => 60usize..9000], 1..5),
+            answers in prop::collection::vec(
+                prop_oneof![1 => Just(Answer::Nothing), 6 => Just(Answer::Back), 1 => Just(Answer::Copy)], 1..12),
+        ) {
+            let wire = frames.concat();
+            let (events, sent, _) = run(&wire, &pieces, &answers, true);
+            let (expected, copied, none) = run(&wire, &pieces, &answers, false);
+            prop_assert_eq!(none, 0);
+            prop_assert_eq!(events, expected);
+            prop_assert_eq!(sent, copied);
+        }
+    }
+
+    #[cfg(feature = "net")]
+    #[test]
+    fn whole_frames_that_go_back_are_all_moved() {
+        for len in [0, 1, 3, 4, 12, 20, 31, 32, 33, 100, 125, 126, 300, 4000] {
+            let mut frame = Encoded::new(FIN | 1, len, Some([1, 2, 3, 4])).as_slice().to_vec();
+            let at = frame.len();
+            frame.resize(at + len, b'x');
+            payload::apply(&mut frame[at..], Key::new([1, 2, 3, 4]));
+            let mut reply = Encoded::new(FIN | 1, len, None).as_slice().to_vec();
+            reply.resize(reply.len() + len, b'x');
+            let wire = frame.repeat(9);
+            let (_, sent, moved) = run(&wire, &[wire.len()], &[Answer::Back], true);
+            assert_eq!((moved, sent), (9, reply.repeat(9)), "{len}");
+        }
     }
 }

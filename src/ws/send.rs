@@ -6,6 +6,8 @@ use super::error::{SendError, Unsent};
 use super::event::Kind;
 use super::header::{Encoded, FIN, MAX, Opcode};
 use super::prepared::{Prepared, Text};
+#[cfg(feature = "net")]
+use crate::input::Input;
 use crate::output::Output;
 use crate::payload::{self, Key, Utf8};
 use crate::time::Instant;
@@ -183,6 +185,31 @@ impl Connection {
             _ => return Err(SendError::Closed),
         }
         Ok(())
+    }
+
+    /// Makes the message that [`next_event_movable`](Self::next_event_movable) just moved to behind the input's replies one of them, or its
+    /// first `len` bytes where the form of the header stays the same.
+    #[inline(always)]
+    #[cfg(feature = "net")]
+    pub(crate) fn reply_in_place(kind: Kind, len: usize, input: &mut Input<'_>) {
+        let first = FIN
+            | match kind {
+                Kind::Text => Opcode::Text as u8,
+                Kind::Binary => Opcode::Binary as u8,
+            };
+        if len <= 125 {
+            input.put_reply([first, len as u8], len);
+        } else {
+            let [high, low] = (len as u16).to_be_bytes();
+            input.put_reply([first, 126, high, low], len);
+        }
+    }
+
+    /// How many bytes stand before the payload of a reply in place.
+    #[inline(always)]
+    #[cfg(feature = "net")]
+    pub(crate) const fn reply_header(len: usize) -> usize {
+        if len <= 125 { 2 } else { 4 }
     }
 
     #[inline(always)]

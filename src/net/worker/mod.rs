@@ -3,6 +3,7 @@
 mod accept;
 mod deliver;
 mod drain;
+mod read;
 mod serve;
 
 use super::config::{Config, ConfigError};

@@ -6,7 +6,7 @@ use crate::http::server::Event as HttpEvent;
 use crate::http::{self, Response};
 use crate::net::client::ClientStep;
 use crate::net::config::SlowPolicy;
-use crate::net::context::{Context, Line, SendError};
+use crate::net::context::{Context, InPlace, Line, SendError};
 use crate::net::core::Command;
 use crate::net::counters::Transport;
 use crate::net::handler::{ConnectError, Ended, Handler, Message};
@@ -18,7 +18,7 @@ use crate::ws::{self, CloseCode, Connection, Prepared};
 use bytes::Bytes;
 use socket2::Socket;
 use std::boxed::Box;
-use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::vec::Vec;
@@ -32,6 +32,14 @@ pub(super) enum Cause<'a> {
     Read {
         ahead: usize,
         read: usize,
+    },
+    /// As `Read`, but feeding has begun, and some of the replies were sent.
+    Begun {
+        read: usize,
+        taken: usize,
+        replied: usize,
+        sent: usize,
+        fed: Fed,
     },
     /// Bytes that were read before and kept.
     Kept(Vec<u8>),
@@ -59,7 +67,7 @@ pub(super) enum Cause<'a> {
 }
 
 /// Why feeding stopped.
-enum Fed {
+pub(super) enum Fed {
     /// The input is used up.
     Dry,
     /// Much is to be written first.
@@ -74,79 +82,6 @@ enum Fed {
 }
 
 impl<H: Handler> Worker<H> {
-    /// Reads what there is, up to the turn's budget. One receive per ready peer and turn: a short read is the end.
-    pub(super) fn readable(&mut self, index: u32) {
-        let mut budget = self.core.settings.turn.bytes_per_peer;
-        loop {
-            let Some(peer) = self.peers.get_mut(index) else { return };
-            if peer.is_paused() {
-                return;
-            }
-            if peer.cold.as_ref().is_some_and(|cold| !cold.kept.is_empty()) {
-                let hangup = peer.meta.has(flag::HANGUP);
-                if peer.wire.wants_input() {
-                    let kept = std::mem::take(&mut peer.cold().kept);
-                    self.serve(index, Cause::Kept(kept));
-                    continue;
-                } else if hangup {
-                    // What it pipelined is more than is read ahead; it is gone all the same.
-                    peer.meta.set(flag::EOF);
-                    peer.meta.clear(flag::READABLE);
-                    self.serve(index, Cause::End);
-                }
-                return;
-            }
-            if !peer.meta.has(flag::READABLE) {
-                return;
-            }
-            let Some(socket) = &peer.socket else { return };
-            let spare = match &mut peer.wire {
-                Wire::WebSocket(ws) => ws.spare(),
-                _ => None,
-            };
-            let (outcome, ahead) = match spare {
-                None => ((&mut &*socket).read(&mut self.buffer), 0),
-                Some(spare) => {
-                    let ahead = spare.len();
-                    let slices = &mut [IoSliceMut::new(spare), IoSliceMut::new(&mut self.buffer)];
-                    ((&mut &*socket).read_vectored(slices), ahead)
-                }
-            };
-            let n = match outcome {
-                Ok(n) if n > 0 => n,
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                    peer.meta.clear(flag::READABLE);
-                    return;
-                }
-                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                end => {
-                    peer.meta.set(if end.is_ok() { flag::EOF } else { flag::EOF | flag::BROKEN });
-                    peer.meta.clear(flag::READABLE);
-                    self.end(index);
-                    return;
-                }
-            };
-            let drained = n < ahead + self.buffer.len() && !peer.meta.has(flag::HANGUP);
-            if drained {
-                peer.meta.clear(flag::READABLE);
-            }
-            if let Wire::Lingering(_) = peer.wire {
-                // Dropped.
-            } else {
-                let ahead = ahead.min(n);
-                self.serve(index, Cause::Read { ahead, read: n - ahead });
-            }
-            if drained {
-                return;
-            }
-            budget = budget.saturating_sub(n);
-            if budget == 0 {
-                self.list(index);
-                return;
-            }
-        }
-    }
-
     /// The peer ended its side, or the socket failed.
     pub(super) fn end(&mut self, index: u32) {
         match self.peers.get(index).map(|peer| &peer.wire) {
@@ -187,6 +122,11 @@ impl<H: Handler> Worker<H> {
                 core.counters.bytes_in.add((*read + *ahead) as u64);
                 Input::with_buffers(&mut buffer[..*read], buffers)
             }
+            Some(Cause::Begun { read, taken, replied, .. }) => {
+                let mut input = Input::with_buffers(&mut buffer[..*read], buffers);
+                input.go_on(*taken, *replied);
+                input
+            }
             Some(Cause::Kept(bytes)) => {
                 kept = std::mem::take(bytes);
                 Input::with_buffers(&mut kept, buffers)
@@ -194,6 +134,8 @@ impl<H: Handler> Worker<H> {
             _ => Input::with_buffers(&mut [], buffers),
         };
         let mut opened = false;
+        // Of the replies in the input.
+        let mut sent = 0;
         let mut wrote = 0;
         let over = loop {
             let out = match &mut own {
@@ -206,17 +148,25 @@ impl<H: Handler> Worker<H> {
                 Wire::Client(line) => Line::Client(line),
                 Wire::Lingering(_) | Wire::Vacant(_) => Line::Over,
             };
-            let mut cx = Context { id, line, state, cold, meta, socket: socket.as_ref(), out, core };
-            if let Some(cause) = cause.take() {
-                act(handler, &mut cx, cause);
-            } else if std::mem::take(&mut opened) {
-                handler.opened(&mut cx);
-            }
-            let fed = match &cx.line {
-                Line::WebSocket(_) => feed_websocket(handler, &mut cx, &mut input, half),
-                Line::Http(_) => feed_http(handler, &mut cx, &mut input, half),
-                Line::Client(_) => feed_client(handler, &mut cx, &mut input),
-                Line::Over => Fed::Dry,
+            let mut cx =
+                Context { id, line, state, cold, meta, socket: socket.as_ref(), out, in_place: InPlace::NONE, core };
+            let fed = if let Some(Cause::Begun { sent: before, fed, .. }) =
+                cause.take_if(|cause| matches!(cause, Cause::Begun { .. }))
+            {
+                (sent, wrote) = (before, before);
+                fed
+            } else {
+                if let Some(cause) = cause.take() {
+                    act(handler, &mut cx, cause);
+                } else if std::mem::take(&mut opened) {
+                    handler.opened(&mut cx);
+                }
+                match &cx.line {
+                    Line::WebSocket(_) => feed_websocket(handler, &mut cx, &mut input, half),
+                    Line::Http(_) => feed_http(handler, &mut cx, &mut input, half),
+                    Line::Client(_) => feed_client(handler, &mut cx, &mut input),
+                    Line::Over => Fed::Dry,
+                }
             };
             match fed {
                 Fed::Upgraded(connection) => {
@@ -246,22 +196,27 @@ impl<H: Handler> Worker<H> {
                 None => &mut *scratch,
             };
             // A peer that is known to block is written to when the socket says that it takes bytes again.
-            if !out.is_empty() && (writable || !out.is_blocked()) {
-                let before = out.len();
+            let mut front = input.replies().get(std::mem::take(&mut sent)..).unwrap_or_default();
+            if !(front.is_empty() && out.is_empty()) && (writable || !out.is_blocked()) {
+                let before = front.len() + out.len();
                 let written = match socket {
-                    Some(socket) => out.write_to(&mut Sink(socket)),
+                    Some(socket) => out.write_behind(&mut front, &mut Sink(socket)),
                     None => Err(ErrorKind::NotConnected.into()),
                 };
-                wrote += before - out.len();
+                wrote += before - front.len() - out.len();
                 match written {
-                    Ok(()) => {}
+                    Ok(()) => input.clear_replies(),
                     Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                        if own.is_none() {
-                            own = Some(Box::new(scratch.take_unsent()));
-                        }
+                        own = match own {
+                            Some(own) if front.is_empty() => Some(own),
+                            Some(mut own) => Some(Box::new(own.take_unsent_behind(front))),
+                            None => Some(Box::new(scratch.take_unsent_behind(front))),
+                        };
+                        input.clear_replies();
                     }
                     Err(_) => {
                         out.clear();
+                        input.clear_replies();
                         meta.set(flag::BROKEN);
                         if !matches!(fed, Fed::Over) {
                             // The machine says how it ended.
@@ -417,7 +372,7 @@ impl<H: Handler> Worker<H> {
 fn act<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, cause: Cause<'_>) {
     let now = cx.core.now;
     match cause {
-        Cause::Read { ahead: 0, .. } | Cause::Kept(_) | Cause::Writable | Cause::Look => {}
+        Cause::Read { ahead: 0, .. } | Cause::Begun { .. } | Cause::Kept(_) | Cause::Writable | Cause::Look => {}
         Cause::Read { ahead, .. } => {
             if let Line::WebSocket(ws) = &mut cx.line {
                 // What fails is reported by the next event.
@@ -575,7 +530,7 @@ fn answer(line: &mut HttpLine, status: u16, headers: &[(&str, &str)], out: &mut 
 }
 
 /// Feeds a WebSocket and hands out what comes of it.
-fn feed_websocket<H: Handler>(
+pub(super) fn feed_websocket<H: Handler>(
     handler: &mut H,
     cx: &mut Context<'_, H::State>,
     input: &mut Input<'_>,
@@ -590,14 +545,18 @@ fn feed_websocket<H: Handler>(
             break Fed::Paused;
         }
         let Line::WebSocket(ws) = &mut cx.line else { break Fed::Dry };
-        match ws.next_event(input, cx.out, now) {
-            Ok(Some(ws::Event::Text(text))) => {
+        let address = input.reply_address();
+        match ws.next_event_movable(input, cx.out, now) {
+            Ok(Some(event @ (ws::Event::Text(_) | ws::Event::Binary(_)))) => {
+                let message = match event {
+                    ws::Event::Text(text) => Message::Text(text),
+                    ws::Event::Binary(bytes) => Message::Binary(bytes),
+                    _ => break Fed::Dry,
+                };
                 messages += 1;
-                handler.message(Message::Text(text), cx);
-            }
-            Ok(Some(ws::Event::Binary(bytes))) => {
-                messages += 1;
-                handler.message(Message::Binary(bytes), cx);
+                cx.in_place.address = address;
+                handler.message(message, cx);
+                reply_in_place(cx, input);
             }
             Ok(None) => break Fed::Dry,
             Ok(Some(ws::Event::Closed(closed))) => {
@@ -614,12 +573,22 @@ fn feed_websocket<H: Handler>(
             }
             Err(_) => {}
         }
-        if cx.out.len() >= most {
+        if cx.in_place.bytes + cx.out.len() >= most {
             break Fed::Flush;
         }
     };
     cx.core.counters.messages_in.add(messages);
     fed
+}
+
+/// Sends the message back that was handled just now, if the handler wants that.
+#[inline(always)]
+fn reply_in_place<S>(cx: &mut Context<'_, S>, input: &mut Input<'_>) {
+    // The address may stay: what is not moved lies further behind.
+    if let Some(kind) = cx.in_place.reply.take() {
+        Connection::reply_in_place(kind, cx.in_place.len, input);
+        cx.in_place.bytes = input.replied();
+    }
 }
 
 /// Feeds an HTTP connection and hands out what comes of it.
@@ -735,7 +704,7 @@ fn feed_client<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, inpu
 
 impl Wire {
     /// Whether bytes fed now would be taken.
-    fn wants_input(&self) -> bool {
+    pub(super) fn wants_input(&self) -> bool {
         match self {
             Wire::Http(line) => line.http.wants_input(),
             _ => true,
