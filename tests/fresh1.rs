@@ -211,7 +211,7 @@ fn f8_calls_of_one_thread_take_effect_in_their_order() {
     let mut client = Client::websocket(server.address, "/ws?topic=t");
     server.log.wait("opened", 1);
     server.handle.broadcast("t", Message::Text("goodbye")).unwrap();
-    server.handle.close_peer(server.id("it"), code(1000), "");
+    server.handle.close_peer(server.id("it"), code(1000), "").unwrap();
     let frame = client.frame();
     assert_eq!(frame.opcode, TEXT, "{frame:?}");
 }
@@ -262,7 +262,7 @@ fn f11_a_panic_in_one_worker_does_not_lock_its_clients_out_of_the_others() {
     let server = start(&config, 2, On::default());
     let mut clients: Vec<_> = (0..8).map(|_| Client::websocket(server.address, "/ws")).collect();
     server.log.wait("opened", 8);
-    server.handle.call(0, |_, _| panic!("on purpose"));
+    server.handle.call(0, |_, _| panic!("on purpose")).unwrap();
     // Those of the worker that is gone see the end; they come back.
     thread::sleep(Duration::from_millis(500));
     let here = server.ask(1, |_, control| control.peers());

@@ -6,12 +6,13 @@ use crate::Input;
 use crate::http::url::Url;
 use crate::output::Output;
 use crate::sse::{EventSource, EventSourceEvent};
-use crate::time::Instant;
+use crate::time::{Instant, earlier};
 use crate::ws::{self, ClientHandshake, Connection, HandshakeConfig, HandshakeEvent};
 use std::boxed::Box;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Where an outgoing connection goes. Name resolution is the caller's: it blocks, and a loop must not.
 #[derive(Clone, Debug)]
@@ -24,11 +25,16 @@ pub struct Connect {
     pub source: Option<IpAddr>,
 }
 
+/// How long the connection of an event source may take to stand: the system's own limit is some two minutes.
+const CONNECTING: Duration = Duration::from_secs(10);
+
 /// An outgoing connection that is not a WebSocket, or not yet.
 pub(crate) struct ClientLine {
     pub(crate) to: SocketAddr,
     pub(crate) from: Option<IpAddr>,
     pub(crate) connected: bool,
+    /// Until then the connection of an event source must stand. A handshake has a deadline of its own.
+    connecting: Option<Instant>,
     kind: Kind,
 }
 
@@ -57,11 +63,17 @@ impl ClientLine {
     ) -> Result<Self, ws::HandshakeConfigError> {
         let handshake = ClientHandshake::new(&connect.url, handshake, random.seed(), now)?;
         let kind = Kind::Handshake { handshake, config, failed: None };
-        Ok(Self { to: connect.address, from: connect.source, connected: false, kind })
+        Ok(Self { to: connect.address, from: connect.source, connected: false, connecting: None, kind })
     }
 
     pub(crate) fn source(connect: &Connect, source: EventSource) -> Self {
-        Self { to: connect.address, from: connect.source, connected: false, kind: Kind::Source(Box::new(source)) }
+        Self {
+            to: connect.address,
+            from: connect.source,
+            connected: false,
+            connecting: None,
+            kind: Kind::Source(Box::new(source)),
+        }
     }
 
     /// Whether it says itself when a connection is to be made.
@@ -72,6 +84,7 @@ impl ClientLine {
     /// The transport connection stands, or could not be made.
     pub(crate) fn connected(&mut self, outcome: io::Result<()>, out: &mut Output, now: Instant) {
         self.connected = outcome.is_ok();
+        self.connecting = None;
         match (&mut self.kind, outcome) {
             (Kind::Handshake { handshake, .. }, Ok(())) => {
                 // It fits: nothing was written before.
@@ -109,6 +122,7 @@ impl ClientLine {
             Kind::Source(source) => match source.next_event(input, out, now) {
                 Some(EventSourceEvent::Connect) => {
                     self.connected = false;
+                    self.connecting = Some(now + CONNECTING);
                     ClientStep::Connect
                 }
                 Some(EventSourceEvent::Closed(closed)) => ClientStep::Failed(Ended::Source(closed)),
@@ -121,7 +135,7 @@ impl ClientLine {
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         match &self.kind {
             Kind::Handshake { handshake, .. } => handshake.poll_timeout(),
-            Kind::Source(source) => source.poll_timeout(),
+            Kind::Source(source) => earlier(source.poll_timeout(), self.connecting),
         }
     }
 
@@ -134,7 +148,12 @@ impl ClientLine {
                 }
             }
             Kind::Handshake { handshake, .. } => handshake.handle_timeout(now, out),
-            Kind::Source(source) => source.handle_timeout(now, out),
+            Kind::Source(source) => {
+                if self.connecting.take_if(|until| *until <= now).is_some() {
+                    source.connect_failed(now);
+                }
+                source.handle_timeout(now, out);
+            }
         }
     }
 

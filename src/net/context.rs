@@ -5,6 +5,7 @@ use super::core::{Command, Core};
 use super::counters::Transport;
 use super::handler::Message;
 use super::peer::{Cold, HttpLine, Meta, Mode, PeerId, flag};
+use super::worker::Sink;
 use crate::http::upgrade::{Answer, AnswerError, Rejection, Upgrade};
 use crate::http::{RequestHead, Response, ResponseError};
 use crate::hub::{Cursor, PublishError, Subscribed, TopicError, Unsubscribed};
@@ -246,7 +247,10 @@ impl<S> Context<'_, S> {
     ///
     /// [`ResponseError`]: nothing was written, and the request is still to be answered.
     pub fn respond(&mut self, response: &Response<'_>, body: &[u8]) -> Result<(), ResponseError> {
-        self.line.http()?.http.respond(response, body, self.out)
+        match self.line.http()?.http.respond(response, body, self.out) {
+            Err(ResponseError::Full(_)) if self.made_room() => self.line.http()?.http.respond(response, body, self.out),
+            outcome => outcome,
+        }
     }
 
     /// As [`respond`](Self::respond), with a body that is shared.
@@ -255,7 +259,12 @@ impl<S> Context<'_, S> {
     ///
     /// As for [`respond`](Self::respond).
     pub fn respond_shared(&mut self, response: &Response<'_>, body: &Bytes) -> Result<(), ResponseError> {
-        self.line.http()?.http.respond_shared(response, body, self.out)
+        match self.line.http()?.http.respond_shared(response, body, self.out) {
+            Err(ResponseError::Full(_)) if self.made_room() => {
+                self.line.http()?.http.respond_shared(response, body, self.out)
+            }
+            outcome => outcome,
+        }
     }
 
     /// Refuses the request with `status` and no body.
@@ -400,13 +409,30 @@ impl<S> Context<'_, S> {
 
     #[inline(never)]
     fn send_copy(&mut self, message: Message<'_>) -> Result<(), SendError> {
-        let ws = self.line.websocket()?;
-        match message {
-            Message::Text(text) => ws.send_text(text, self.out)?,
-            Message::Binary(bytes) => ws.send_binary(bytes, self.out)?,
+        match self.line.send(message, self.out) {
+            Err(SendError::WebSocket(ws::SendError::Full(_))) if self.made_room() => {
+                self.line.send(message, self.out)?
+            }
+            outcome => outcome?,
         }
         self.core.sent += 1;
         Ok(())
+    }
+
+    /// Writes what waits, where a reply did not fit behind it; whether there may be room now.
+    #[cold]
+    fn made_room(&mut self) -> bool {
+        // Replies in place stand before the output, and are not at hand here.
+        if self.in_place.bytes > 0 || self.out.is_blocked() || self.out.is_empty() {
+            return false;
+        }
+        let Some(socket) = self.socket else { return false };
+        let before = self.out.len();
+        // An error shows again when the loop writes.
+        let _ = self.out.write_to(&mut Sink(socket));
+        let wrote = before - self.out.len();
+        self.core.counters.bytes_out.add(wrote as u64);
+        wrote > 0
     }
 
     /// Sends a message that was encoded once for many.
@@ -435,6 +461,8 @@ impl<S> Context<'_, S> {
     /// A reason that is longer than 123 bytes is cut.
     pub fn close(&mut self, code: CloseCode, reason: &str) {
         let now = self.core.now;
+        // Or the peer's answer would never be read.
+        self.resume();
         match &mut self.line {
             Line::WebSocket(ws) => {
                 // The one other error is that a Close frame was sent already.
@@ -543,6 +571,11 @@ impl<S> Context<'_, S> {
         self.core.commands.push(Command::Send(peer, message));
     }
 
+    /// Sends an encoded block ([`sse::Event::to_bytes`]) to another event stream, behind all events of this turn.
+    pub fn send_block_to(&mut self, peer: PeerId, block: Bytes) {
+        self.core.commands.push(Command::SendBlock(peer, block));
+    }
+
     /// Closes another connection, behind all events of this turn.
     pub fn close_peer(&mut self, peer: PeerId, code: CloseCode, reason: &str) {
         self.core.commands.push(Command::Close(peer, code, Box::from(reason)));
@@ -607,6 +640,14 @@ impl<'a> Line<'a> {
             Line::Http(line) => Ok(line),
             _ => Err(ResponseError::NotOwed),
         }
+    }
+
+    fn send(&mut self, message: Message<'_>, out: &mut Output) -> Result<(), SendError> {
+        let ws = self.websocket()?;
+        Ok(match message {
+            Message::Text(text) => ws.send_text(text, out)?,
+            Message::Binary(bytes) => ws.send_binary(bytes, out)?,
+        })
     }
 
     fn websocket(&mut self) -> Result<&mut Connection, SendError> {

@@ -2,15 +2,18 @@
 
 use super::client::{ClientLine, Connect};
 use super::config::DrainConfig;
+use super::context::{Context, InPlace, Line};
 use super::core::{Command, Core};
 use super::handler::{Handler, Message};
 use super::peer::{Peer, PeerId, Wire};
 use super::shared::{Handle, Shared};
 use super::slab::Slab;
 use crate::hub::{Cursor, PublishError};
+use crate::output::Output;
 use crate::sse::{self, EventSource, EventSourceConfig};
 use crate::time::Instant;
 use crate::ws::{self, CloseCode, HandshakeConfig, HandshakeConfigError, Prepared};
+use bytes::Bytes;
 use std::boxed::Box;
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,6 +94,35 @@ impl<H: Handler> Control<'_, H> {
         id
     }
 
+    /// Calls `f` about a connection of this worker, whatever it is: to answer a held request, to send an event, to read its state.
+    /// What is written leaves in this turn. `None` if the connection is gone, or of another worker.
+    pub fn with_peer<T>(&mut self, peer: PeerId, f: impl FnOnce(&mut Context<'_, H::State>) -> T) -> Option<T> {
+        if peer.worker != self.core.worker {
+            return None;
+        }
+        let Peer { wire, state, cold, socket, meta, .. } = self.peers.get_if(peer.index, peer.generation)?;
+        let line = match wire {
+            Wire::WebSocket(ws) => Line::WebSocket(ws),
+            Wire::Http(line) => Line::Http(line),
+            Wire::Client(line) => Line::Client(line),
+            Wire::Lingering(_) | Wire::Vacant(_) => Line::Over,
+        };
+        let limit = self.core.settings.queue.limit;
+        let mut out = cold.as_mut().and_then(|cold| cold.outbox.take());
+        self.core.counters.queued.sub(out.as_ref().map_or(0, |out| out.len()) as u64);
+        let outbox = out.get_or_insert_with(|| Box::new(Output::with_limit(limit)));
+        let (socket, in_place) = (socket.as_ref(), InPlace::NONE);
+        let core = &mut *self.core;
+        let answer = f(&mut Context { id: peer, line, state, cold, meta, socket, out: outbox, in_place, core });
+        if let Some(out) = out.filter(|out| !out.is_empty()) {
+            self.core.counters.queued.add(out.len() as u64);
+            cold.get_or_insert_default().outbox = Some(out);
+        }
+        // It is written, and what came of it is seen to, when the connection is served next.
+        self.core.commands.push(Command::Look(peer));
+        Some(answer)
+    }
+
     /// See [`Context::publish`](super::Context::publish).
     ///
     /// # Errors
@@ -112,6 +144,11 @@ impl<H: Handler> Control<'_, H> {
     /// See [`Context::send_to`](super::Context::send_to).
     pub fn send_to(&mut self, peer: PeerId, message: Prepared) {
         self.core.commands.push(Command::Send(peer, message));
+    }
+
+    /// See [`Context::send_block_to`](super::Context::send_block_to).
+    pub fn send_block_to(&mut self, peer: PeerId, block: Bytes) {
+        self.core.commands.push(Command::SendBlock(peer, block));
     }
 
     /// See [`Context::close_peer`](super::Context::close_peer).

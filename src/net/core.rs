@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Resume(PeerId),
     /// Tell the handler that nothing waits any more, if it wants to know.
     Emptied(PeerId),
+    /// Look at a connection that was acted on from outside.
+    Look(PeerId),
     /// Look at a new outgoing connection for the first time.
     Start(PeerId),
     Drain(DrainConfig),

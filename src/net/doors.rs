@@ -6,6 +6,7 @@ use crate::http::Headers;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::vec::Vec;
 
 /// The address limit, as one worker applies it. Does nothing where the limit is off.
 ///
@@ -71,6 +72,15 @@ impl Doors {
         let Some(counts) = &self.counts else { return };
         if let Some(Place::Own(seat) | Place::Proxied(_, Some(seat))) = self.seats.remove(&index) {
             counts.leave(seat);
+        }
+    }
+}
+
+impl Drop for Doors {
+    /// The worker is gone, by a panic perhaps: its connections are too.
+    fn drop(&mut self) {
+        for index in self.seats.keys().copied().collect::<Vec<_>>() {
+            self.leave(index);
         }
     }
 }

@@ -90,7 +90,7 @@ pub(crate) struct Cold {
     /// What the socket did not take.
     pub(crate) outbox: Option<Box<Output>>,
     /// Read and not yet fed: the handler paused, or the queue was long, in the middle of a read.
-    pub(crate) kept: Vec<u8>,
+    pub(crate) kept: Kept,
     /// The handler's timer.
     pub(crate) timer: Option<Instant>,
     /// When a peer that takes nothing of what others sent it is given up; moved on by every byte that the socket takes.
@@ -100,6 +100,20 @@ pub(crate) struct Cold {
     pub(crate) lost: u64,
     /// The handler is told when the output is empty.
     pub(crate) wants_writable: bool,
+}
+
+/// Bytes that were read before they are wanted. Feeding them bit by bit moves nothing.
+#[derive(Default)]
+pub(crate) struct Kept {
+    pub(crate) bytes: Vec<u8>,
+    /// What is still to be fed begins here.
+    pub(crate) from: usize,
+}
+
+impl Kept {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.from >= self.bytes.len()
+    }
 }
 
 /// Whether a peer is read from.

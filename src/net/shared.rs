@@ -24,8 +24,14 @@ use std::vec::Vec;
 /// A call on a worker's thread.
 pub(super) type Call<H> = Box<dyn FnOnce(&mut H, &mut Control<'_, H>) + Send>;
 
-/// Something for a worker, from elsewhere.
-pub(super) enum Post<H: Handler> {
+/// Something for a worker, from elsewhere, and how many publications went before it: they are delivered before.
+pub(super) struct Post<H: Handler> {
+    pub(super) behind: u64,
+    pub(super) what: What<H>,
+}
+
+/// What is to be done.
+pub(super) enum What<H: Handler> {
     Command(Command),
     Call(Call<H>),
 }
@@ -171,10 +177,14 @@ impl<H: Handler> Shared<H> {
     pub(super) fn post(&self, peer: PeerId, from: u16, command: Command) {
         if peer.worker != from
             && let Some(mailbox) = self.mailboxes.get(usize::from(peer.worker))
-            && let Err(PostError::Full { .. }) = mailbox.post(Post::Command(command), POSTS)
+            && let Err(PostError::Full { .. }) = mailbox.post(self.stamped(What::Command(command)), POSTS)
         {
             self.counters[usize::from(from)].dropped.add(1);
         }
+    }
+
+    fn stamped(&self, what: What<H>) -> Post<H> {
+        Post { behind: self.log.appended(), what }
     }
 
     pub(super) fn keep_file(&self, file: SocketFile) {
@@ -264,7 +274,7 @@ impl<H: Handler> Handle<H> {
         f: impl FnOnce(&mut H, &mut Control<'_, H>) + Send + 'static,
     ) -> Result<(), PostError> {
         let mailbox = self.shared.mailboxes.get(number).ok_or(PostError::Gone)?;
-        mailbox.post(Post::Call(Box::new(f)), POSTS)
+        mailbox.post(self.shared.stamped(What::Call(Box::new(f))), POSTS)
     }
 
     /// Lets go of all connections in order: first the listeners close, then WebSockets get their Close frame, event streams end with a
@@ -304,12 +314,12 @@ impl<H: Handler> Handle<H> {
 
     fn command(&self, peer: PeerId, command: Command) -> Result<(), PostError> {
         let mailbox = self.shared.mailboxes.get(peer.worker()).ok_or(PostError::Gone)?;
-        mailbox.post(Post::Command(command), POSTS)
+        mailbox.post(self.shared.stamped(What::Command(command)), POSTS)
     }
 
     /// Posts what must arrive however full the mailbox is. A worker that has ended needs no telling.
     fn always(&self, mailbox: &Mailbox<H>, command: Command) {
-        let _ = mailbox.post(Post::Command(command), usize::MAX);
+        let _ = mailbox.post(self.shared.stamped(What::Command(command)), usize::MAX);
     }
 }
 

@@ -300,6 +300,8 @@ impl Connection {
     /// waits for a ping at the end of that backlog, may be late. Whoever never calls this relies on what is received alone.
     pub fn handle_drained(&mut self, now: Instant) {
         self.hear(now);
+        // Whoever does not read from a peer with a long queue cannot hold its silence against it.
+        self.hear_message(now);
     }
 
     /// Says that the peer's side of the transport ended: nothing more will be read.

@@ -12,9 +12,14 @@ use bytes::Bytes;
 use std::boxed::Box;
 use std::io::{ErrorKind, Write};
 use std::sync::Arc;
+use std::vec::Vec;
 
 /// Publications delivered in one turn; with more the loop looks at its sockets first.
 const BATCH: usize = 256;
+
+/// Subscribers reached in one turn before the loop looks at its sockets: some 50 ms of sends. A publication goes to all of its
+/// subscribers at once, however many they are.
+const SENDS: usize = 10_000;
 
 /// Up to this length publications to one topic are joined, so that each subscriber gets them in one write.
 const JOINED: usize = 64 << 10;
@@ -55,30 +60,38 @@ fn join<'a>(publications: &'a [Arc<Published>], bytes: impl Fn(&'a Published) ->
 }
 
 impl<H: Handler> Worker<H> {
-    /// Delivers what was published since, by anyone.
-    pub(super) fn deliver(&mut self) {
-        if self.core.log.appended() == self.seen {
-            return;
+    /// How many publications have been delivered on this worker.
+    pub(super) fn delivered(&self) -> u64 {
+        self.seen - self.batch.len() as u64
+    }
+
+    /// Delivers what was published since, by anyone, up to what one turn may take; whether there was something.
+    pub(super) fn deliver(&mut self) -> bool {
+        if self.batch.is_empty() && self.core.log.appended() != self.seen {
+            let mut fresh = Vec::new();
+            self.seen += self.core.log.read(self.reader, BATCH, &mut fresh) as u64;
+            self.batch = fresh.into();
         }
-        let mut batch = std::mem::take(&mut self.batch);
-        self.seen += self.core.log.read(self.reader, BATCH, &mut batch) as u64;
-        let mut rest = &batch[..];
-        while let Some(first) = rest.first() {
+        let began = self.delivered();
+        let mut sends = 0;
+        while sends < SENDS
+            && let Some(first) = self.batch.front()
+        {
             let mut len = first.len();
             let joined = |next: &&Arc<Published>| {
                 len += next.len();
                 next.topic() == first.topic() && first.except().is_none() && next.except().is_none() && len <= JOINED
             };
-            let count = 1 + rest[1..].iter().take_while(joined).count();
-            let (run, behind) = rest.split_at(count);
+            let count = 1 + self.batch.iter().skip(1).take_while(joined).count();
+            let run: Vec<_> = self.batch.drain(..count).collect();
             if let Some(last) = run.last() {
                 self.core.read = last.cursor();
+                sends += self.core.topics.subscribers(last.topic()).len() + 1;
             }
-            self.fan_out(&mut Run { publications: run, frames: None, chunks: None });
-            rest = behind;
+            self.fan_out(&mut Run { publications: &run, frames: None, chunks: None });
+            self.core.now = self.core.clock.now();
         }
-        batch.clear();
-        self.batch = batch;
+        self.delivered() != began
     }
 
     /// Sends the same bytes to every subscriber: straight to the socket, and into its queue only where it blocks.

@@ -15,7 +15,7 @@ use super::limits::AcceptBucket;
 use super::listener::Listener;
 use super::peer::{Peer, PeerId, Wire, flag};
 use super::publish::Published;
-use super::shared::{Handle, Post, Shared};
+use super::shared::{Handle, Shared, What};
 use super::slab::Slab;
 use super::timers::{Link, Links, Wheel};
 use crate::hub::{Reader, Topics};
@@ -28,6 +28,8 @@ use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token, Waker};
 use serve::Cause;
+pub(super) use serve::Sink;
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -99,7 +101,8 @@ pub struct Worker<H: Handler> {
     served: usize,
     // For reuse; empty between turns.
     due: Vec<u32>,
-    batch: Vec<Arc<Published>>,
+    /// Publications read and not yet delivered.
+    batch: VecDeque<Arc<Published>>,
     /// Connections that a publication did not reach by the short way.
     aside: Vec<u32>,
 }
@@ -212,7 +215,7 @@ impl<H: Handler> Worker<H> {
             life: Life::New,
             served: 0,
             due: Vec::new(),
-            batch: Vec::new(),
+            batch: VecDeque::new(),
             aside: Vec::new(),
             core,
             shared,
@@ -255,7 +258,7 @@ impl<H: Handler> Worker<H> {
             || !self.ready.is_empty()
             || !self.connects.is_empty()
             || !self.core.commands.is_empty()
-            || self.core.log.appended() != self.seen
+            || self.core.log.appended() != self.delivered()
         {
             return Some(Duration::ZERO);
         }
@@ -379,9 +382,14 @@ impl<H: Handler> Worker<H> {
     fn obey(&mut self) {
         let shared = self.shared.clone();
         for post in shared.mailbox(self.core.worker).take() {
-            match post {
-                Post::Command(command) => self.core.commands.push(command),
-                Post::Call(call) => {
+            if self.delivered() < post.behind {
+                // What the same thread asked for and published before comes first, in its order.
+                self.obey_commands();
+                while self.delivered() < post.behind && self.deliver() {}
+            }
+            match post.what {
+                What::Command(command) => self.core.commands.push(command),
+                What::Call(call) => {
                     // In its place among the commands.
                     self.obey_commands();
                     let (handler, mut control) = self.control();
@@ -421,6 +429,11 @@ impl<H: Handler> Worker<H> {
                 Command::Emptied(id) => {
                     if let Some(index) = self.local(id) {
                         self.serve(index, Cause::Emptied);
+                    }
+                }
+                Command::Look(id) => {
+                    if let Some(index) = self.local(id) {
+                        self.serve(index, Cause::Look);
                     }
                 }
                 Command::Start(id) => {

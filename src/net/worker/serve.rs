@@ -10,9 +10,10 @@ use crate::net::context::{Context, InPlace, Line, SendError};
 use crate::net::core::Command;
 use crate::net::counters::Transport;
 use crate::net::handler::{ConnectError, Ended, Handler, Message};
-use crate::net::peer::{HttpLine, Mode, Peer, PeerId, Wire, flag};
+use crate::net::peer::{HttpLine, Kept, Mode, Peer, PeerId, Wire, flag};
 use crate::net::publish::Published;
 use crate::output::Output;
+use crate::sse;
 use crate::time::Instant;
 use crate::ws::{self, CloseCode, Connection, Prepared};
 use bytes::Bytes;
@@ -42,7 +43,7 @@ pub(super) enum Cause<'a> {
         fed: Fed,
     },
     /// Bytes that were read before and kept.
-    Kept(Vec<u8>),
+    Kept(Kept),
     /// The peer ended its side, or the socket failed.
     End,
     /// The worker ends, and with it the connection.
@@ -79,6 +80,8 @@ pub(super) enum Fed {
     Upgraded(Connection),
     /// An event source wants a new connection.
     Connect,
+    /// An event source has lost its connection, and waits.
+    Disconnected,
 }
 
 impl<H: Handler> Worker<H> {
@@ -115,7 +118,8 @@ impl<H: Handler> Worker<H> {
         }
         let half = core.settings.queue.limit / 2;
         let writable = matches!(cause, Cause::Writable);
-        let mut kept;
+        let mut kept = Kept::default();
+        let again = matches!(cause, Cause::Kept(_));
         let mut cause = Some(cause);
         let mut input = match &mut cause {
             Some(Cause::Read { ahead, read }) => {
@@ -129,7 +133,7 @@ impl<H: Handler> Worker<H> {
             }
             Some(Cause::Kept(bytes)) => {
                 kept = std::mem::take(bytes);
-                Input::with_buffers(&mut kept, buffers)
+                Input::with_buffers(&mut kept.bytes[kept.from..], buffers)
             }
             _ => Input::with_buffers(&mut [], buffers),
         };
@@ -176,28 +180,35 @@ impl<H: Handler> Worker<H> {
                     opened = true;
                     continue;
                 }
-                Fed::Connect => {
+                Fed::Connect | Fed::Disconnected => {
                     scratch.clear();
                     own = None;
                     *socket = None;
                     // What the old connection still had to say is nothing to the new one.
                     input.skip_all();
                     if let Some(cold) = cold {
-                        cold.kept = Vec::new();
+                        cold.kept = Kept::default();
                     }
                     meta.clear(flag::EOF | flag::BROKEN | flag::HANGUP | flag::READABLE | flag::REGISTERED);
-                    self.connects.push(id);
+                    if let Fed::Connect = fed {
+                        self.connects.push(id);
+                    }
                     break false;
                 }
                 Fed::Dry | Fed::Flush | Fed::Paused | Fed::Over => {}
             }
+            let blocked = own.is_none() && scratch.is_blocked();
             let out = match &mut own {
                 Some(own) => &mut **own,
                 None => &mut *scratch,
             };
             // A peer that is known to block is written to when the socket says that it takes bytes again.
             let mut front = input.replies().get(std::mem::take(&mut sent)..).unwrap_or_default();
-            if !(front.is_empty() && out.is_empty()) && (writable || !out.is_blocked()) {
+            if blocked {
+                // A callback wrote early, and the socket blocked.
+                own = Some(Box::new(out.take_unsent_behind(front)));
+                input.clear_replies();
+            } else if !(front.is_empty() && out.is_empty()) && (writable || !out.is_blocked()) {
                 let before = front.len() + out.len();
                 let written = match socket {
                     Some(socket) => out.write_behind(&mut front, &mut Sink(socket)),
@@ -235,12 +246,16 @@ impl<H: Handler> Worker<H> {
         };
         core.counters.bytes_out.add(wrote as u64);
         core.counters.messages_out.add(std::mem::take(&mut core.sent));
-        let rest = input.rest();
-        if !rest.is_empty() && !over {
-            let rest = rest.to_vec();
-            cold.get_or_insert_default().kept = rest;
-        }
+        let left = if over { 0 } else { input.rest().len() };
+        let fresh = if left > 0 && !again { input.rest().to_vec() } else { Vec::new() };
         drop(input);
+        if left > 0 {
+            if !again {
+                kept.bytes = fresh;
+            }
+            kept.from = kept.bytes.len() - left;
+            cold.get_or_insert_default().kept = kept;
+        }
         if wrote > 0
             && writable
             && let Wire::WebSocket(ws) = wire
@@ -276,12 +291,28 @@ impl<H: Handler> Worker<H> {
         let awaits = peer.meta.has(flag::AWAITS_WRITABLE);
         let mut emptied = false;
         if let Some(cold) = &mut peer.cold {
-            // A message that is still arriving may come back as a reply of its own length, and its next read may double it.
-            let throttled = queued > 0 && queued + 2 * held > limit / 2;
+            // A message that is still arriving may come back as a reply of its own length, and its next read may double it. An answer
+            // may be as long as the queue, so a request waits until the answers before it have left.
+            let (throttled, resumed) = match &peer.wire {
+                Wire::Http(line) if !matches!(line.mode, Mode::Stream(_)) => (queued > 0, queued == 0),
+                _ => (queued > 0 && queued + 2 * held > limit / 2, queued < limit / 4),
+            };
             if throttled {
                 cold.reading.throttled = true;
-            } else if queued < limit / 4 {
+            } else if resumed {
                 cold.reading.throttled = false;
+            }
+            // Whom no pong is asked of has no other way to be found out.
+            let unwatched = match &peer.wire {
+                Wire::Http(line) => matches!(line.mode, Mode::Stream(_)),
+                Wire::WebSocket(ws) => ws.config().heartbeat.is_none(),
+                _ => false,
+            };
+            if queued > 0
+                && unwatched
+                && let SlowPolicy::Close { after } = queue.slow
+            {
+                cold.stall.get_or_insert(now + after);
             }
             if queued == 0 {
                 cold.stall = None;
@@ -615,6 +646,8 @@ fn feed_http<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input:
                 cx.core.counters.requests.add(1);
                 line.mode = Mode::Plain;
                 line.body = Vec::new();
+                // Whoever asked before on this connection may have been another: proxies pool them.
+                cx.core.topics.forget(cx.id.index);
                 if cx.core.draining {
                     line.http.shut_down();
                     answer(line, 503, &[("Retry-After", "1")], cx.out);
@@ -693,7 +726,12 @@ fn feed_client<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, inpu
             ClientStep::Dry => return Fed::Dry,
             ClientStep::Opened(connection) => return Fed::Upgraded(connection),
             ClientStep::Connect => return Fed::Connect,
-            ClientStep::Event(event) => handler.event(&event, cx),
+            ClientStep::Event(event) => {
+                handler.event(&event, cx);
+                if let sse::EventSourceEvent::Disconnected { .. } = event {
+                    return Fed::Disconnected;
+                }
+            }
             ClientStep::Failed(ended) => {
                 handler.closed(&ended, cx);
                 return Fed::Over;
@@ -713,7 +751,7 @@ impl Wire {
 }
 
 /// A socket to write to. Without SIGPIPE, which only Rust's own `main` switches off.
-pub(super) struct Sink<'a>(pub(super) &'a Socket);
+pub(in crate::net) struct Sink<'a>(pub(in crate::net) &'a Socket);
 
 impl Write for Sink<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
