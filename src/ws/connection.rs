@@ -192,8 +192,8 @@ impl Connection {
     }
 
     /// As [`next_event`](Self::next_event), but a server's payload is moved to where the reply that is equal to it would lie behind those
-    /// in the input, so that [`reply_in_place`](Self::reply_in_place) can make it one. Not all are moved; one that was lies a server's
-    /// header behind [`Input::reply_address`], and [`takes_message`](Self::takes_message) holds.
+    /// in the input, so that [`reply_in_place`](Self::reply_in_place) can make it one. Not all are moved: with a server, one that was lies
+    /// a server's header behind [`Input::reply_address`] and no other does, and [`takes_message`](Self::takes_message) holds.
     #[cfg(feature = "net")]
     #[inline(always)]
     pub(crate) fn next_event_movable<'i>(
@@ -327,6 +327,12 @@ impl Connection {
     #[inline]
     pub fn takes_message(&self) -> bool {
         self.sending == Sending::Message && self.mask == MASK
+    }
+
+    #[cfg(feature = "net")]
+    #[inline]
+    pub(crate) fn is_server(&self) -> bool {
+        self.mask == MASK
     }
 
     /// Bytes held of a message that is half-received.

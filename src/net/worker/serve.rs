@@ -576,7 +576,8 @@ pub(super) fn feed_websocket<H: Handler>(
             break Fed::Paused;
         }
         let Line::WebSocket(ws) = &mut cx.line else { break Fed::Dry };
-        let address = input.reply_address();
+        // What a client has not moved may lie there too.
+        let address = if ws.is_server() { input.reply_address() } else { InPlace::NOWHERE };
         match ws.next_event_movable(input, cx.out, now) {
             Ok(Some(event @ (ws::Event::Text(_) | ws::Event::Binary(_)))) => {
                 let message = match event {
@@ -615,7 +616,7 @@ pub(super) fn feed_websocket<H: Handler>(
 /// Sends the message back that was handled just now, if the handler wants that.
 #[inline(always)]
 fn reply_in_place<S>(cx: &mut Context<'_, S>, input: &mut Input<'_>) {
-    // The address may stay: what is not moved lies further behind.
+    // The address may stay: what a server has not moved lies further behind.
     if let Some(kind) = cx.in_place.reply.take() {
         Connection::reply_in_place(kind, cx.in_place.len, input);
         cx.in_place.bytes = input.replied();
