@@ -118,29 +118,6 @@ fn f3_reading_the_body_of_a_streaming_post_leaves_the_stream_and_its_closed() {
     assert_eq!(server.log.count("closed stream"), 1);
 }
 
-/// F4: a held request that becomes a stream stays counted as a long poll for ever.
-#[test]
-fn f4_a_hold_that_becomes_a_stream_is_no_open_long_poll() {
-    let on = On {
-        publication: |_, publication, cx| {
-            let _ = cx.begin_stream(&[]);
-            let _ = cx.send_event(&Event::new(publication.topic()));
-            cx.close(code(1000), "");
-        },
-        ..On::default()
-    };
-    let server = start(&config(), 1, on);
-    let mut client = Client::connect(server.address);
-    client.get("/hold?topic=t");
-    server.log.wait("opened held", 1);
-    server.handle.publish("t", &Event::new("x")).unwrap();
-    client.rest();
-    drop(client);
-    server.wait_for_no_peers();
-    let totals = server.totals();
-    assert_eq!((totals.transport(Transport::EventStream).open(), totals.transport(Transport::LongPoll).open()), (0, 0));
-}
-
 /// F5: the subscription of an answered hold outlives it: the next request on the connection (another user's, behind a proxy that
 /// pools connections) gets its events.
 #[test]
@@ -157,22 +134,6 @@ fn f5_a_stream_gets_nothing_of_an_earlier_requests_topics() {
     server.handle.publish("public", &Event::new("for all")).unwrap();
     let event = client.event();
     assert!(event.contains("for all"), "{event}");
-}
-
-/// F6: durations are since accept, not since the transport began.
-#[test]
-fn f6_the_duration_of_a_hold_is_its_own() {
-    let server = start(&config(), 1, On::default());
-    let mut client = Client::connect(server.address);
-    client.get("/x");
-    client.response();
-    thread::sleep(Duration::from_secs(2));
-    client.get("/hold?topic=t");
-    server.log.wait("opened held", 1);
-    server.handle.publish("t", &Event::new("x")).unwrap();
-    client.response();
-    let durations = server.totals().transport(Transport::LongPoll).durations.clone();
-    assert!(durations.sum() < Duration::from_secs(1), "{:?}", durations.sum());
 }
 
 /// F7: with a queue no longer than the read buffer, replies to one read overflow on an idle socket.
@@ -351,27 +312,6 @@ fn f14_bytes_of_one_connection_never_reach_another() {
     assert_eq!(frame.payload, b"mine", "another connection's bytes");
 }
 
-/// F15: the state and the errors of transports.
-#[test]
-fn f15_open_http_connections_and_failed_streams_are_counted() {
-    let slow = SlowPolicy::Close { after: Duration::from_millis(200) };
-    let config = Config { queue: QueueConfig { slow, ..QueueConfig::default() }, ..config() };
-    let server = start_at(&config, 1, small_sends(), On::default());
-    let mut client = Client::connect(server.address);
-    client.get("/x");
-    client.response();
-    let _stream = Client::connect_small(server.address, 4 << 10).subscribe("/events?topic=t");
-    server.log.wait("opened stream", 1);
-    for _ in 0..10 {
-        server.handle.publish("t", &Event::new(&"x".repeat(60 << 10))).unwrap();
-    }
-    eventually("it is given up", || server.totals().slow_closed == 1);
-    server.log.wait("closed stream", 1);
-    let totals = server.totals();
-    assert_eq!(totals.transport(Transport::EventStream).failed, 1, "a stream that was cut off ended by an error");
-    assert_eq!(totals.transport(Transport::Http).opened, 1, "HTTP connections are never counted as opened");
-}
-
 /// F16: a queue behind a slow worker: what other threads post is bounded by nothing.
 #[test]
 fn f16_one_turn_of_publications_is_bounded() {
@@ -410,22 +350,6 @@ fn f17_a_reply_of_one_mebibyte_behind_a_short_pipelined_one_fits() {
     client.write(b"GET /short HTTP/1.1\r\nHost: a\r\n\r\nGET /long HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(client.response().status, 200);
     assert_eq!(client.response().status, 200, "an answer that fits into an empty queue");
-}
-
-/// F18: a run of publications of both kinds counts all of them for streams, which get some.
-#[test]
-fn f18_messages_out_counts_what_streams_get() {
-    let server = start(&config(), 1, On::default());
-    let mut client = Client::stream(server.address, "/events?topic=t");
-    server.log.wait("opened stream", 1);
-    server.ask(0, |_, control| {
-        for _ in 0..5 {
-            control.broadcast("t", Message::Text("for sockets")).unwrap();
-        }
-        control.publish("t", &Event::new("for all")).unwrap();
-    });
-    client.event();
-    assert_eq!(server.totals().messages_out, 1);
 }
 
 /// F19: an event source keeps the socket of a stream that ended until it connects again, so the server lingers for it.
@@ -473,21 +397,6 @@ fn f20_an_event_sources_connecting_has_a_deadline() {
     });
     thread::sleep(Duration::from_secs(15));
     assert_ne!(server.log.count("event"), 0, "still connecting after 15 s");
-}
-
-/// F21: a pooled connection of a proxy counts towards the client of its last request, long after that was answered.
-#[test]
-fn f21_an_idle_connection_of_a_proxy_is_nobodys() {
-    let per_address = Some(PerAddressLimit::new(NonZeroU32::new(2).unwrap()));
-    let proxies = "127.0.0.1".parse().unwrap();
-    let config = Config { peers: PeerLimits { per_address, ..PeerLimits::default() }, proxies, ..config() };
-    let server = start(&config, 1, On::default());
-    let mut pool: Vec<_> = (0..3).map(|_| Client::connect(server.address)).collect();
-    for client in &mut pool {
-        client.write(b"GET /x HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n");
-        let response = client.response();
-        assert_eq!(response.status, 200, "one request at a time, and none is open");
-    }
 }
 
 /// F22: an idle time that runs while the loop itself does not read.

@@ -262,6 +262,8 @@ fn check_counters<H: Handler>(handle: &Handle<H>) {
         assert!(of.opened > 10, "{transport:?}: {of:?}");
         assert_eq!(of.opened, of.closed, "{transport:?}");
     }
+    assert_eq!(totals.transport(Transport::Http).open(), 0);
+    assert_eq!(totals.open(), 0);
     assert_eq!(totals.queued, 0);
     assert!(totals.slow_closed > 0 || totals.accepted < 500, "slow ones were among them");
 }

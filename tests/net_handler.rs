@@ -119,6 +119,37 @@ fn a_hold_that_was_answered_has_no_timer_any_more() {
 }
 
 #[test]
+fn a_hold_that_becomes_a_stream_is_no_open_long_poll_and_its_timer_is_gone() {
+    let on = On {
+        request: |_, _, cx| {
+            cx.hold(Duration::from_millis(200));
+            cx.subscribe("t").unwrap();
+        },
+        publication: |_, publication, cx| {
+            if cx.begin_stream(&[]).is_ok() {
+                let _ = cx.send_event(&Event::new(publication.topic()));
+            }
+        },
+        ..On::default()
+    };
+    let server = start(&config(), 1, on);
+    let open = |transport| server.totals().transport(transport).open();
+    let mut client = Client::connect(server.address);
+    client.get("/");
+    eventually_eq(1, || open(Transport::LongPoll));
+    assert_eq!(open(Transport::Http), 1, "a hold's connection is HTTP");
+    server.handle.publish("t", &Event::new("x")).unwrap();
+    eventually_eq(1, || open(Transport::EventStream));
+    assert_eq!((open(Transport::LongPoll), open(Transport::Http)), (0, 0));
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(server.log.count("timer"), 0, "the hold's timer");
+    drop(client);
+    server.wait_for_no_peers();
+    assert_eq!((open(Transport::EventStream), open(Transport::LongPoll), open(Transport::Http)), (0, 0, 0));
+    assert_eq!(server.log.count("closed"), 1, "{:?}", server.log.all());
+}
+
+#[test]
 fn a_held_client_that_goes_away_is_reported_at_once_and_its_slot_is_free() {
     let server = start(&config(), 1, On::default());
     for round in 1..=10 {

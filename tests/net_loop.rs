@@ -14,8 +14,8 @@ use std::time::Duration;
 use tautline::heartbeat::HeartbeatConfig;
 use tautline::http::{Response, ServerConfig};
 use tautline::net::{
-    Accept, Config, Context, Handler, Linger, ListenAddress, ListenConfig, Message, PeerLimits, PerAddressLimit,
-    QueueConfig, Server, SlowPolicy, SocketBuffers, Transport, Upgraded, Worker,
+    Accept, Config, Connect, Context, Handler, Linger, ListenAddress, ListenConfig, Message, PeerLimits,
+    PerAddressLimit, QueueConfig, Server, SlowPolicy, SocketBuffers, Transport, Upgraded, Worker,
 };
 use tautline::sse::{Event, ServerStreamConfig};
 use tautline::ws::Prepared;
@@ -429,9 +429,15 @@ fn connections_are_counted_by_the_clients_address_behind_a_named_proxy_and_by_th
     let on = On {
         request: |_, head, cx| {
             let address = cx.client_address(head).map_or("none".into(), |address| address.to_string());
-            cx.respond(&Response::new(200), address.as_bytes()).unwrap();
+            match head.path() {
+                "/hold" => cx.hold(4 * WAIT),
+                _ => cx.respond(&Response::new(200), address.as_bytes()).unwrap(),
+            }
         },
         ..On::default()
+    };
+    let hold = |client: &mut Client, fields: &str| {
+        client.write(format!("GET /hold HTTP/1.1\r\nHost: a\r\n{fields}\r\n").as_bytes());
     };
     let get = |client: &mut Client, fields: &str| {
         client.write(format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n").as_bytes());
@@ -444,8 +450,10 @@ fn connections_are_counted_by_the_clients_address_behind_a_named_proxy_and_by_th
     let server = start(&trusting, 2, on);
     let mut clients: Vec<_> = (0..4).map(|_| Client::connect(server.address)).collect();
     let one = "X-Forwarded-For: 6.6.6.6, 192.0.2.1\r\n";
-    assert_eq!(get(&mut clients[0], one), (200, "192.0.2.1".into()));
+    hold(&mut clients[0], one);
     assert_eq!(get(&mut clients[1], one), (200, "192.0.2.1".into()));
+    hold(&mut clients[1], one);
+    eventually_eq(2, || server.totals().transport(Transport::LongPoll).open());
     assert_eq!(get(&mut clients[2], one).0, 429);
     assert_eq!(get(&mut clients[3], "X-Forwarded-For: 192.0.2.2\r\n"), (200, "192.0.2.2".into()));
     clients.clear();
@@ -454,6 +462,39 @@ fn connections_are_counted_by_the_clients_address_behind_a_named_proxy_and_by_th
     // Nobody is named: the field is the client's own tale.
     let server = start(&config(), 1, on);
     assert_eq!(get(&mut Client::connect(server.address), one), (200, "127.0.0.1".into()));
+}
+
+#[test]
+fn an_idle_connection_of_a_proxy_is_nobodys_and_one_that_holds_or_streams_is_its_clients() {
+    let per_address = Some(PerAddressLimit::new(NonZeroU32::new(2).unwrap()));
+    let peers = PeerLimits { per_address, ..PeerLimits::default() };
+    let server = start(&Config { peers, proxies: "127.0.0.1".parse().unwrap(), ..config() }, 1, On::default());
+    let ask = |client: &mut Client, target: &str, fields: &str| {
+        let head = format!("GET {target} HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1\r\n{fields}\r\n");
+        client.write(head.as_bytes());
+    };
+    // One request at a time, and none is open.
+    let mut pool: Vec<_> = (0..5).map(|_| Client::connect(server.address)).collect();
+    for client in &mut pool {
+        ask(client, "/x", "");
+        assert_eq!(client.response().status, 200);
+    }
+    ask(&mut pool[0], "/hold?topic=t", "");
+    server.log.wait("opened held", 1);
+    ask(&mut pool[1], "/events?topic=u", "Accept: text/event-stream\r\n");
+    server.log.wait("opened stream", 1);
+    ask(&mut pool[2], "/x", "");
+    assert_eq!(pool[2].response().status, 429, "a hold and a stream are open");
+    server.handle.publish("t", &Event::new("x")).unwrap();
+    assert_eq!(pool[0].response().status, 200);
+    ask(&mut pool[3], "/x", "");
+    assert_eq!(pool[3].response().status, 200, "the hold was answered");
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    ask(&mut pool[3], "/ws", upgrade);
+    server.log.wait("opened websocket", 1);
+    ask(&mut pool[4], "/x", "");
+    assert_eq!(pool[4].response().status, 429, "a WebSocket and a stream are open");
 }
 
 // Counters.
@@ -496,4 +537,104 @@ fn the_counters_add_up() {
         let totals = server.totals();
         totals.turns > 0 && totals.lag.count() == totals.turns
     });
+}
+
+#[test]
+fn durations_run_from_the_beginning_of_each_transport() {
+    let server = start(&config(), 1, On::default());
+    let mut clients: Vec<_> = (0..3).map(|_| Client::connect(server.address)).collect();
+    for client in &mut clients {
+        client.get("/x");
+        client.response();
+    }
+    thread::sleep(Duration::from_secs(2));
+    clients[0].get("/hold?topic=t");
+    server.log.wait("opened held", 1);
+    server.handle.publish("t", &Event::new("x")).unwrap();
+    clients[0].response();
+    let (websocket, stream) = (clients.pop().unwrap().upgrade("/ws"), clients.pop().unwrap().subscribe("/events"));
+    server.log.wait("opened", 3);
+    drop((clients, websocket, stream));
+    server.wait_for_no_peers();
+    let totals = server.totals();
+    for transport in [Transport::WebSocket, Transport::EventStream, Transport::LongPoll] {
+        let durations = &totals.transport(transport).durations;
+        assert_eq!(durations.count(), 1, "{transport:?}");
+        assert!(durations.sum() < Duration::from_secs(1), "{transport:?} {:?}", durations.sum());
+    }
+    let http = &totals.transport(Transport::Http).durations;
+    assert_eq!(http.count(), 3);
+    assert!(http.sum() >= Duration::from_secs(5), "{:?}", http.sum());
+}
+
+#[test]
+fn open_http_connections_are_counted_and_streams_that_were_cut_off_as_failed() {
+    let slow = SlowPolicy::Close { after: Duration::from_millis(200) };
+    let config = Config { queue: QueueConfig { slow, ..QueueConfig::default() }, ..config() };
+    let buffers = SocketBuffers { send: Some(8 << 10), receive: None };
+    let server = start_at(&config, 1, ListenConfig { buffers, ..loopback() }, On::default());
+    let mut client = Client::connect(server.address);
+    client.get("/x");
+    client.response();
+    let leaves = Client::stream(server.address, "/events?topic=u");
+    let takes_nothing = Client::connect_small(server.address, 4 << 10).subscribe("/events?topic=t");
+    server.log.wait("opened stream", 2);
+    drop(leaves);
+    server.log.wait("closed stream", 1);
+    assert_eq!(server.totals().transport(Transport::EventStream).failed, 0, "a client that left is no failure");
+    for _ in 0..10 {
+        server.handle.publish("t", &Event::new(&"x".repeat(60 << 10))).unwrap();
+    }
+    eventually("it is given up", || server.totals().slow_closed == 1);
+    server.log.wait("closed stream", 2);
+    let totals = server.totals();
+    assert_eq!(totals.transport(Transport::EventStream).failed, 1, "a stream that was cut off ended by an error");
+    let http = totals.transport(Transport::Http);
+    assert_eq!((http.opened, http.open(), http.failed), (3, 1, 0));
+    drop((client, takes_nothing));
+    server.wait_for_no_peers();
+    let totals = server.totals();
+    assert_eq!((totals.open(), totals.transport(Transport::Http).open()), (0, 0));
+}
+
+#[test]
+fn open_connections_are_counted_with_the_outgoing_and_without_the_refused() {
+    let peers = PeerLimits { most: Some(2), ..PeerLimits::default() };
+    let server = start(&Config { peers, ..config() }, 1, On::default());
+    let first = Client::websocket(server.address, "/ws");
+    let there = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = there.local_addr().unwrap();
+    server.ask(0, move |_, control| {
+        let url = tautline::http::url::Url::parse(&format!("http://{address}/")).unwrap();
+        control.connect_stream(&Connect { url, address, source: None }, Default::default(), 0);
+    });
+    Client::connect(server.address).expect_eof();
+    let totals = server.totals();
+    assert_eq!((totals.accepted, totals.refused, totals.outgoing, totals.open()), (2, 1, 1, 2));
+    drop(first);
+    eventually_eq(1, || server.totals().open());
+}
+
+#[test]
+fn messages_out_counts_of_a_joined_run_what_each_transport_gets() {
+    let server = start(&config(), 1, On::default());
+    let mut stream = Client::stream(server.address, "/events?topic=t");
+    server.log.wait("opened stream", 1);
+    let publish = || {
+        server.ask(0, |_, control| {
+            for _ in 0..5 {
+                control.broadcast("t", Message::Text("for sockets")).unwrap();
+            }
+            control.publish("t", &Event::new("for all")).unwrap();
+        });
+    };
+    publish();
+    stream.event();
+    eventually_eq(1, || server.totals().messages_out);
+    let mut websocket = Client::websocket(server.address, "/ws?topic=t");
+    server.log.wait("opened websocket", 1);
+    publish();
+    stream.event();
+    (0..6).for_each(|_| drop(websocket.frame()));
+    eventually_eq(1 + 1 + 6, || server.totals().messages_out);
 }

@@ -43,7 +43,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tautline::net::{DrainConfig, Handle, ListenAddress, ListenCause, ListenConfig, Server, StartError, Transport};
+use tautline::net::{DrainConfig, Handle, ListenAddress, ListenCause, ListenConfig, Server, StartError};
 
 fn main() -> ExitCode {
     match Options::from_args(lexopt::Parser::from_env()) {
@@ -105,8 +105,7 @@ fn obey(mut signals: Signals, handle: &Handle<Site>, longest: Duration) {
     if signals.next().is_none() {
         return;
     }
-    let totals = handle.totals();
-    let open: u64 = Transport::ALL.iter().map(|transport| totals.transport(*transport).open()).sum();
+    let open = handle.totals().open();
     // Time is what a herd of clients needs, so that they do not come back all at once. Two tabs on a developer's machine need none.
     let over = longest.min(PER_CONNECTION.saturating_mul(u32::try_from(open).unwrap_or(u32::MAX)));
     say(&format!("letting go of {open} connections"));

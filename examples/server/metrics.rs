@@ -22,11 +22,13 @@ pub(crate) fn write(totals: &Totals, chat: (usize, u64)) -> String {
     let mut text = Text(String::with_capacity(16 << 10));
     let each = || Transport::ALL.into_iter().map(|transport| (transport.as_str(), totals.transport(transport)));
 
+    let open = |transport| totals.transport(transport).open();
     text.family("tautline_connections_open", "gauge", "Connections open, by what they are at present.");
     for transport in Transport::ALL {
         let open = match transport {
-            Transport::Http => between_requests(totals),
-            other => totals.transport(other).open(),
+            // Held requests are HTTP, too.
+            Transport::Http => open(transport).saturating_sub(open(Transport::LongPoll)),
+            other => open(other),
         };
         text.sample("tautline_connections_open", &[("transport", transport.as_str())], open);
     }
@@ -105,13 +107,6 @@ pub(crate) fn write(totals: &Totals, chat: (usize, u64)) -> String {
     );
     text.histogram("tautline_loop_lag_seconds", None, &totals.lag, &bounds);
     text.0
-}
-
-/// Connections that are none of the others: between requests, in one, or waiting for the other side's end.
-fn between_requests(totals: &Totals) -> u64 {
-    let others: u64 = Transport::ALL.iter().map(|transport| totals.transport(*transport).open()).sum();
-    // Read one after the other while the workers go on: for a moment the sum may be off.
-    totals.accepted.saturating_sub(totals.refused).saturating_sub(totals.gone).saturating_sub(others)
 }
 
 struct Text(String);

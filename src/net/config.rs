@@ -88,7 +88,8 @@ pub struct PeerLimits {
     /// Connections of a worker; what comes beyond is closed at once. Default: no limit but that of open files.
     pub most: Option<u32>,
     /// Connections of one IP address, over all workers. Default: off. The address is the socket's, or, on a connection of one of
-    /// [`Config::proxies`], that of the client which the proxy names; there a request too many is answered with 429.
+    /// [`Config::proxies`], that of the client which the proxy names; there it is his
+    /// for the length of a request (or of the WebSocket, event stream or hold that it becomes), and a request too many is answered with 429.
     pub per_address: Option<PerAddressLimit>,
     /// Connections accepted per second. Default: off. What comes faster waits in the backlog.
     pub accept_rate: Option<AcceptRate>,

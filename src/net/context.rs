@@ -295,6 +295,7 @@ impl<S> Context<'_, S> {
             && !matches!(line.mode, Mode::Held | Mode::Stream(_))
         {
             line.mode = Mode::Held;
+            line.since = self.core.now;
             self.core.counters.opened(Transport::LongPoll);
             self.meta.set(flag::REPORTED);
             self.set_timer(at_most);
@@ -350,9 +351,7 @@ impl<S> Context<'_, S> {
         match sse::ServerStream::open(config, &mut line.http, headers, random, self.out, self.core.now)? {
             Opened::HeadOnly => Ok(StreamOpened::HeadOnly),
             Opened::Stream(stream) => {
-                line.mode = Mode::Stream(stream);
-                self.meta.set(flag::REPORTED);
-                self.core.counters.opened(Transport::EventStream);
+                self.streams(stream);
                 if subscription.last_event_id.is_some() {
                     self.core.counters.reconnected(Transport::EventStream);
                 }
@@ -361,7 +360,8 @@ impl<S> Context<'_, S> {
         }
     }
 
-    /// Begins an event stream in answer to a request whose head is not at hand any more: behind its body, say.
+    /// Begins an event stream in answer to a request whose head is not at hand any more: behind its body, say. A hold that becomes one
+    /// keeps its subscriptions, but not its timer.
     ///
     /// # Errors
     ///
@@ -373,12 +373,28 @@ impl<S> Context<'_, S> {
         match sse::ServerStream::open(config, &mut line.http, headers, random, self.out, self.core.now)? {
             Opened::HeadOnly => Ok(StreamOpened::HeadOnly),
             Opened::Stream(stream) => {
-                line.mode = Mode::Stream(stream);
-                self.meta.set(flag::REPORTED);
-                self.core.counters.opened(Transport::EventStream);
+                self.streams(stream);
                 Ok(StreamOpened::Yes)
             }
         }
+    }
+
+    /// The connection is an event stream now, and neither HTTP nor a held request any more.
+    fn streams(&mut self, stream: sse::ServerStream) {
+        let Line::Http(line) = &mut self.line else { return };
+        let (counters, now) = (&self.core.counters, self.core.now);
+        if matches!(line.mode, Mode::Held) {
+            counters.closed(Transport::LongPoll, line.age(now));
+            // The hold's.
+            if let Some(cold) = self.cold {
+                cold.timer = None;
+            }
+        }
+        counters.closed(Transport::Http, self.meta.age(now));
+        counters.opened(Transport::EventStream);
+        self.meta.set(flag::REPORTED);
+        line.mode = Mode::Stream(stream);
+        line.since = now;
     }
 
     // WebSockets.

@@ -89,6 +89,7 @@ impl<H: Handler> Control<'_, H> {
             (id.index, id.generation) = (index, generation);
             Peer::outgoing(Wire::Client(Box::new(line)), state, generation, now)
         });
+        self.core.counters.outgoing.add(1);
         // An event source asks for its connection when it is first looked at.
         self.core.commands.push(Command::Start(id));
         id

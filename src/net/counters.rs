@@ -9,13 +9,13 @@ use std::vec::Vec;
 /// What a connection is at present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// HTTP requests that are answered at once.
+    /// HTTP, from accept on: between requests, or in one. Not any more what became a WebSocket or an event stream.
     Http,
     /// A WebSocket.
     WebSocket,
     /// An event stream.
     EventStream,
-    /// A held request.
+    /// A held request. Its connection is counted as [`Http`](Self::Http) besides.
     LongPoll,
 }
 
@@ -161,6 +161,7 @@ pub(crate) struct Counters {
     pub(crate) accepted: Count,
     pub(crate) refused: Count,
     pub(crate) accept_errors: Count,
+    pub(crate) outgoing: Count,
     pub(crate) gone: Count,
     pub(crate) requests: Count,
     pub(crate) messages_in: Count,
@@ -215,14 +216,14 @@ impl Counters {
         self.lines[transport as usize].failed.add(1);
     }
 
-    pub(crate) fn closed(&self, transport: Transport, age_ms: u64) {
+    pub(crate) fn closed(&self, transport: Transport, age: Duration) {
         let line = &self.lines[transport as usize];
         line.closed.add(1);
-        line.durations.record(Duration::from_millis(age_ms));
+        line.durations.record(age);
     }
 
-    pub(crate) fn websocket_closed(&self, closed: &ws::Closed<'_>, age_ms: u64) {
-        self.closed(Transport::WebSocket, age_ms);
+    pub(crate) fn websocket_closed(&self, closed: &ws::Closed<'_>, age: Duration) {
+        self.closed(Transport::WebSocket, age);
         if !closed.was_clean() {
             self.failed(Transport::WebSocket);
         }
@@ -245,6 +246,7 @@ impl Counters {
             (&mut totals.accepted, &self.accepted),
             (&mut totals.refused, &self.refused),
             (&mut totals.accept_errors, &self.accept_errors),
+            (&mut totals.outgoing, &self.outgoing),
             (&mut totals.gone, &self.gone),
             (&mut totals.requests, &self.requests),
             (&mut totals.messages_in, &self.messages_in),
@@ -277,11 +279,13 @@ impl Counters {
 pub struct Totals {
     /// Connections accepted.
     pub accepted: u64,
-    /// Connections closed at once, because of a limit.
+    /// Connections closed at once, and requests of proxies answered with 429, because of a limit.
     pub refused: u64,
     /// Times that accepting failed: no file descriptor, say.
     pub accept_errors: u64,
-    /// Connections that are gone, outgoing ones included. Between its end and this a connection waits for the other side's end.
+    /// Outgoing connections begun; an event source is one, however often it comes back.
+    pub outgoing: u64,
+    /// Connections that are gone, outgoing and refused ones included. Between its end and this a connection waits for the other side's end.
     pub gone: u64,
     /// HTTP requests, upgrades included.
     pub requests: u64,
@@ -322,9 +326,10 @@ pub struct TransportTotals {
     pub closed: u64,
     /// Begun with a cursor: a client that came back.
     pub reconnected: u64,
-    /// Ended by an error, or without a word.
+    /// Ended by an error or a deadline, or given up as too slow; of WebSockets also those that ended without a Close frame, of HTTP
+    /// requests that broke the protocol or got no answer.
     pub failed: u64,
-    /// How long they lasted, to a quarter of a second.
+    /// How long they lasted, WebSockets and HTTP connections to a quarter of a second.
     pub durations: Distribution,
 }
 
@@ -341,6 +346,7 @@ impl Totals {
             accepted: 0,
             refused: 0,
             accept_errors: 0,
+            outgoing: 0,
             gone: 0,
             requests: 0,
             messages_in: 0,
@@ -362,6 +368,12 @@ impl Totals {
             totals.queued += worker.queued.read();
         }
         totals
+    }
+
+    /// Connections open at present, incoming and outgoing, those included that wait for the other side's end.
+    pub fn open(&self) -> u64 {
+        // Each number is read by itself, so for a moment they may not fit together.
+        (self.accepted + self.outgoing).saturating_sub(self.gone)
     }
 
     /// The counts of one transport.

@@ -11,7 +11,7 @@ use std::vec::Vec;
 /// The address limit, as one worker applies it. Does nothing where the limit is off.
 ///
 /// A connection of a client's own is counted when it is accepted. One of a proxy that the embedder named is counted when a request on it
-/// says for whom, towards that client, anew for each request.
+/// says for whom, towards that client, until its answer has left: a connection that a proxy keeps for whoever comes next is nobody's.
 pub(crate) struct Doors {
     counts: Option<Arc<PerAddress>>,
     /// What this worker's connections count towards.
@@ -65,6 +65,16 @@ impl Doors {
             *seat = Some(counts.admit(address).ok_or(TooMany)?);
         }
         Ok(())
+    }
+
+    /// The answer has left: whoever a proxy's connection spoke for has it no more.
+    pub(crate) fn rest(&mut self, index: u32) {
+        let Some(counts) = &self.counts else { return };
+        if let Some(Place::Proxied(_, seat)) = self.seats.get_mut(&index)
+            && let Some(seat) = seat.take()
+        {
+            counts.leave(seat);
+        }
     }
 
     /// The connection is gone.

@@ -12,6 +12,7 @@ use socket2::Socket;
 use std::boxed::Box;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 use std::vec::Vec;
 
 /// Names one connection of one worker, for as long as the process runs: the number of a connection that is gone is not given out
@@ -70,6 +71,8 @@ pub(crate) struct HttpLine {
     pub(crate) upgraded: Option<Arc<ws::Config>>,
     /// The body so far, where the handler wants it.
     pub(crate) body: Vec<u8>,
+    /// When the present hold or event stream began.
+    pub(crate) since: Instant,
 }
 
 /// What the present request has become.
@@ -141,7 +144,7 @@ impl Cold {
     }
 }
 
-/// Flags and the time of accept, in four bytes.
+/// Flags and the time of accept or, for a WebSocket, of its beginning, in four bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct Meta(u32);
 
@@ -188,10 +191,15 @@ impl Meta {
         self.0 &= !flags;
     }
 
-    /// Since accept, to a quarter of a second.
-    pub(crate) fn age_ms(self, now: Instant) -> u64 {
+    /// Begins the time anew.
+    pub(crate) fn renew(&mut self, now: Instant) {
+        self.0 = Self::new(now).0 | self.0 & ((1 << Self::FLAGS) - 1);
+    }
+
+    /// Since its time, to a quarter of a second.
+    pub(crate) fn age(self, now: Instant) -> Duration {
         let quarters = Self::quarters(now).wrapping_sub(self.0 >> Self::FLAGS) & (u32::MAX >> Self::FLAGS);
-        u64::from(quarters) * 250
+        Duration::from_millis(u64::from(quarters) * 250)
     }
 
     fn quarters(now: Instant) -> u32 {
@@ -261,7 +269,12 @@ impl<S> Peer<S> {
 impl HttpLine {
     pub(crate) fn new(config: &Arc<http::ServerConfig>, now: Instant) -> Self {
         let http = http::Server::new(config.clone(), now);
-        Self { http, mode: Mode::Plain, upgraded: None, body: Vec::new() }
+        Self { http, mode: Mode::Plain, upgraded: None, body: Vec::new(), since: now }
+    }
+
+    /// How long the present hold or event stream has lasted.
+    pub(crate) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
     }
 
     fn poll_timeout(&self) -> Option<Instant> {

@@ -1,6 +1,7 @@
 //! New connections, incoming and outgoing.
 
 use super::{ACCEPT_REST, Worker};
+use crate::net::counters::Transport;
 use crate::net::handler::Handler;
 use crate::net::listener::Listener;
 use crate::net::peer::{HttpLine, Peer, PeerId, Wire, flag};
@@ -101,11 +102,11 @@ impl<H: Handler> Worker<H> {
         let socket_address = address.map(|address| address.ip());
         let settings = &self.core.settings;
         if settings.peers.most.is_some_and(|most| self.peers.len() >= most as usize) {
-            self.core.counters.refused.add(1);
+            self.refuse();
             return;
         }
         let Ok(admitted) = self.core.doors.admit(socket_address, &settings.proxies) else {
-            self.core.counters.refused.add(1);
+            self.refuse();
             return;
         };
         let now = self.core.now;
@@ -116,6 +117,7 @@ impl<H: Handler> Worker<H> {
             peer
         });
         self.core.doors.enter(index, admitted);
+        self.core.counters.opened(Transport::Http);
         self.readable(index);
         // Registering behind the first read spares an event for what was read; what came since is reported all the same.
         if let Some(peer) = self.peers.get_mut(index)
@@ -124,6 +126,12 @@ impl<H: Handler> Worker<H> {
             self.register(index, Interest::READABLE);
             self.set_timer(index);
         }
+    }
+
+    /// Counts a connection that is closed at once.
+    fn refuse(&self) {
+        self.core.counters.refused.add(1);
+        self.core.counters.gone.add(1);
     }
 
     /// Makes the outgoing connections that were asked for.

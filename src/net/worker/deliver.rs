@@ -28,7 +28,7 @@ const JOINED: usize = 64 << 10;
 struct Run<'a> {
     publications: &'a [Arc<Published>],
     frames: Option<Bytes>,
-    chunks: Option<Bytes>,
+    chunks: Option<(Bytes, u64)>,
 }
 
 impl Run<'_> {
@@ -38,10 +38,14 @@ impl Run<'_> {
         self.frames.get_or_insert_with(|| join(publications, |publication| Some(publication.message().frame())))
     }
 
-    /// The chunks for event streams; empty where nothing is for them.
-    fn chunks(&mut self) -> &Bytes {
+    /// The chunks for event streams, and how many there are; empty where nothing is for them.
+    fn chunks(&mut self) -> (&Bytes, u64) {
         let publications = self.publications;
-        self.chunks.get_or_insert_with(|| join(publications, |publication| publication.chunk()))
+        let (chunks, count) = self.chunks.get_or_insert_with(|| {
+            let count = publications.iter().filter(|publication| publication.chunk().is_some()).count();
+            (join(publications, |publication| publication.chunk()), count as u64)
+        });
+        (chunks, *count)
     }
 }
 
@@ -108,15 +112,15 @@ impl<H: Handler> Worker<H> {
                 continue;
             }
             let queues = peer.cold.as_ref().is_some_and(|cold| cold.outbox.is_some());
-            let payload = match &mut peer.wire {
-                Wire::WebSocket(ws) if !queues && ws.takes_message() => run.frames(),
+            let (payload, messages) = match &mut peer.wire {
+                Wire::WebSocket(ws) if !queues && ws.takes_message() => (run.frames(), count),
                 Wire::Http(line) if !queues => match &mut **line {
                     HttpLine { http, mode: Mode::Stream(stream), .. } if http.coding() == Some(Coding::Chunked) => {
-                        let chunks = run.chunks();
+                        let (chunks, events) = run.chunks();
                         if !chunks.is_empty() {
                             stream.wrote(now);
                         }
-                        chunks
+                        (chunks, events)
                     }
                     _ => {
                         aside.push(index);
@@ -132,7 +136,7 @@ impl<H: Handler> Worker<H> {
             if payload.is_empty() {
                 continue;
             }
-            delivered += count;
+            delivered += messages;
             let sent = match Sink(socket).write(payload) {
                 Ok(n) if n == payload.len() => {
                     bytes += n;

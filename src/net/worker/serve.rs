@@ -174,8 +174,12 @@ impl<H: Handler> Worker<H> {
             };
             match fed {
                 Fed::Upgraded(connection) => {
+                    if let Wire::Http(_) = wire {
+                        core.counters.closed(Transport::Http, meta.age(core.now));
+                    }
                     *wire = Wire::WebSocket(connection);
                     core.counters.opened(Transport::WebSocket);
+                    meta.renew(core.now);
                     meta.set(flag::REPORTED);
                     opened = true;
                     continue;
@@ -261,6 +265,12 @@ impl<H: Handler> Worker<H> {
             && let Wire::WebSocket(ws) = wire
         {
             ws.handle_drained(core.now);
+        }
+        if let Wire::Http(line) = wire
+            && !line.http.owes_answer()
+            && own.as_ref().is_none_or(|own| own.is_empty())
+        {
+            core.doors.rest(index);
         }
         if let Some(own) = own.filter(|own| !own.is_empty()) {
             core.counters.queued.add(own.len() as u64);
@@ -592,7 +602,7 @@ pub(super) fn feed_websocket<H: Handler>(
             }
             Ok(None) => break Fed::Dry,
             Ok(Some(ws::Event::Closed(closed))) => {
-                cx.core.counters.websocket_closed(&closed, cx.meta.age_ms(now));
+                cx.core.counters.websocket_closed(&closed, cx.meta.age(now));
                 cx.meta.clear(flag::REPORTED);
                 handler.closed(&Ended::WebSocket(closed), cx);
                 break Fed::Over;
@@ -635,7 +645,7 @@ fn feed_http<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input:
         if matches!(line.mode, Mode::Held) && !line.http.owes_answer() && !line.http.is_finished() {
             line.mode = Mode::Plain;
             cx.meta.clear(flag::REPORTED);
-            cx.core.counters.closed(Transport::LongPoll, cx.meta.age_ms(now));
+            cx.core.counters.closed(Transport::LongPoll, line.age(now));
             // The hold's; they would be a riddle to the handler now.
             cx.core.topics.forget(cx.id.index);
             if let Some(cold) = cx.cold {
@@ -682,14 +692,21 @@ fn feed_http<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input:
                     Mode::Held => Some((Transport::LongPoll, Ended::Held(closed))),
                     Mode::Plain | Mode::Body => None,
                 };
-                if matches!(closed, http::Closed::Error(_)) {
-                    cx.core.counters.failed(Transport::Http);
+                if !matches!(line.mode, Mode::Stream(_)) {
+                    cx.core.counters.closed(Transport::Http, cx.meta.age(now));
+                    if matches!(closed, http::Closed::Error(_)) {
+                        cx.core.counters.failed(Transport::Http);
+                    }
                 }
                 if let Some((transport, ended)) = ended
                     && cx.meta.has(flag::REPORTED)
                 {
                     cx.meta.clear(flag::REPORTED);
-                    cx.core.counters.closed(transport, cx.meta.age_ms(now));
+                    cx.core.counters.closed(transport, line.age(now));
+                    // A client that simply left is no failure.
+                    if !matches!(closed, http::Closed::Finished | http::Closed::PeerClosed) {
+                        cx.core.counters.failed(transport);
+                    }
                     // A held request that was answered is not one whose client went away.
                     if ended != Ended::Held(http::Closed::Finished) {
                         handler.closed(&ended, cx);
