@@ -660,10 +660,11 @@ impl<'a> Line<'a> {
 
     fn send(&mut self, message: Message<'_>, out: &mut Output) -> Result<(), SendError> {
         let ws = self.websocket()?;
-        Ok(match message {
+        match message {
             Message::Text(text) => ws.send_text(text, out)?,
             Message::Binary(bytes) => ws.send_binary(bytes, out)?,
-        })
+        }
+        Ok(())
     }
 
     fn websocket(&mut self) -> Result<&mut Connection, SendError> {

@@ -142,6 +142,15 @@ impl<H: Handler> Control<'_, H> {
         self.core.broadcast(topic, message, None)
     }
 
+    /// See [`Context::broadcast_event`](super::Context::broadcast_event).
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]: nothing was sent.
+    pub fn broadcast_event(&mut self, topic: &str, event: &sse::Event<'_>) -> Result<(), PublishError> {
+        self.core.broadcast_event(topic, event, None)
+    }
+
     /// See [`Context::send_to`](super::Context::send_to).
     pub fn send_to(&mut self, peer: PeerId, message: Prepared) {
         self.core.commands.push(Command::Send(peer, message));

@@ -20,7 +20,7 @@ use crate::{sse, ws};
 ///   been handled, in one write. What it does to others is done in the order of the calls, behind all events of the turn; what
 ///   was published (by anyone) is delivered after that, in the log's order. See [the module](super) for a turn as a whole.
 ///
-/// A panic in a handler ends its worker.
+/// A panic in a handler ends its worker, and with it the [`Server`](super::Server): all workers stop.
 pub trait Handler: Sized {
     /// What the application keeps with each connection. Eight bytes are free: they are in the figure that is measured.
     type State: Default;

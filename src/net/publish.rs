@@ -53,6 +53,22 @@ impl Published {
         &self.topic
     }
 
+    /// Its event type, where it is an event of the hub's.
+    pub fn event(&self) -> Option<&str> {
+        match &self.content {
+            Content::Event(entry) => Some(entry.event()),
+            Content::Block(_) | Content::Message(_) => None,
+        }
+    }
+
+    /// Its data, where it is an event of the hub's: for answers in another form than the block.
+    pub fn data(&self) -> Option<&str> {
+        match &self.content {
+            Content::Event(entry) => Some(entry.data()),
+            Content::Block(_) | Content::Message(_) => None,
+        }
+    }
+
     /// Whom it is kept from: its sender, where that was asked for.
     pub fn except(&self) -> Option<PeerId> {
         self.except

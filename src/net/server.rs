@@ -74,7 +74,9 @@ impl<H: Handler + 'static> Server<H> {
                     }
                 }
                 drop(started.send(Ok(())));
+                let others = StopOthers(worker.handle());
                 run(poll, worker);
+                drop(others);
             })?;
             server.threads.push(thread);
             // A thread that panicked in `make` has said nothing.
@@ -99,12 +101,11 @@ impl<H: Handler> Server<H> {
     ///
     /// # Panics
     ///
-    /// If a handler panicked, with its panic.
+    /// If a handler panicked, with its panic: that stops all workers.
     pub fn join(mut self) {
-        for thread in std::mem::take(&mut self.threads) {
-            if let Err(panic) = thread.join() {
-                std::panic::resume_unwind(panic);
-            }
+        let outcomes: Vec<_> = std::mem::take(&mut self.threads).into_iter().map(JoinHandle::join).collect();
+        if let Some(Err(panic)) = outcomes.into_iter().find(Result::is_err) {
+            std::panic::resume_unwind(panic);
         }
     }
 }
@@ -122,6 +123,17 @@ impl<H: Handler> Drop for Server<H> {
 impl<H: Handler> fmt::Debug for Server<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("addresses", &self.addresses).field("workers", &self.threads.len()).finish()
+    }
+}
+
+/// Stops the server when a handler panics: half of a server that goes on looks well to whoever watches it.
+struct StopOthers<H: Handler>(Handle<H>);
+
+impl<H: Handler> Drop for StopOthers<H> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.stop();
+        }
     }
 }
 

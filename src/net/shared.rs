@@ -236,6 +236,16 @@ impl<H: Handler> Handle<H> {
         self.append(topic, Content::Message(message.prepare())).map(drop)
     }
 
+    /// Sends an event as it is to the subscribers of `topic`: see [`Context::broadcast_event`](super::Context::broadcast_event).
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]: nothing was sent.
+    pub fn broadcast_event(&self, topic: &str, event: &sse::Event<'_>) -> Result<(), PublishError> {
+        crate::hub::check_name(topic)?;
+        self.append(topic, Content::Block(event.to_bytes()?)).map(drop)
+    }
+
     /// Sends a message to one WebSocket. To one that is gone nothing is sent.
     ///
     /// # Errors

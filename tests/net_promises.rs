@@ -1,4 +1,4 @@
-//! Findings of an outside review: each test fails where the finding stands.
+//! Promises of the loop that cut across its parts: what lasts, what ends, what keeps its order.
 #![cfg(feature = "net")]
 
 mod net_support;
@@ -6,13 +6,11 @@ mod net_support;
 use net_support::wire::{CLOSE, Client, TEXT};
 use net_support::{On, WAIT, code, config, eventually, eventually_eq, loopback, start, start_at};
 use std::io::{Read, Write};
-use std::num::NonZeroU32;
 use std::thread;
 use std::time::{Duration, Instant};
 use tautline::http::Response;
 use tautline::net::{
-    Config, DrainConfig, Linger, ListenConfig, Message, PeerLimits, PerAddressLimit, QueueConfig, SlowPolicy,
-    SocketBuffers, Transport, TurnConfig,
+    Config, DrainConfig, Linger, ListenConfig, Message, QueueConfig, SlowPolicy, SocketBuffers, Transport, TurnConfig,
 };
 use tautline::sse::Event;
 
@@ -48,9 +46,9 @@ fn long() -> On {
     }
 }
 
-/// F1: `Lingering(now + linger)` is set when the machine is over, not when the last byte was taken.
+/// `Lingering(now + linger)` is set when the machine is over, not when the last byte was taken.
 #[test]
-fn f1_a_last_answer_is_not_cut_off_while_the_client_takes_it() {
+fn a_last_answer_is_not_cut_off_while_the_client_takes_it() {
     let server = start_at(&config(), 1, small_sends(), long());
     let mut client = Client::connect_small(server.address, 4 << 10);
     client.get("/close");
@@ -58,9 +56,9 @@ fn f1_a_last_answer_is_not_cut_off_while_the_client_takes_it() {
     assert!(got >= LONG, "{got} bytes of {LONG}, cut off at the linger deadline");
 }
 
-/// F1b: the idle deadline runs while the answer is still being written.
+/// The idle deadline runs while the answer is still being written.
 #[test]
-fn f1b_an_answer_is_not_idle_time() {
+fn an_answer_is_not_idle_time() {
     let mut config = config();
     config.http.idle_deadline = Duration::from_millis(300);
     let server = start_at(&config, 1, small_sends(), long());
@@ -70,9 +68,9 @@ fn f1b_an_answer_is_not_idle_time() {
     assert!(got >= LONG, "{got} bytes of {LONG}, cut off at the idle deadline and linger");
 }
 
-/// F2: messages for WebSockets alone count as written to event streams, whose heartbeat then never comes.
+/// Messages for WebSockets alone count as written to event streams, whose heartbeat then never comes.
 #[test]
-fn f2_broadcasts_to_websockets_do_not_silence_a_streams_heartbeat() {
+fn broadcasts_to_websockets_do_not_silence_a_streams_heartbeat() {
     let mut config = config();
     config.stream.heartbeat = Duration::from_millis(100);
     let server = start(&config, 1, On::default());
@@ -91,9 +89,9 @@ fn f2_broadcasts_to_websockets_do_not_silence_a_streams_heartbeat() {
     assert!(comment.is_ok(), "no heartbeat in a second, at an interval of 100 ms");
 }
 
-/// F3: `read_body` behind `open_stream` throws the stream away.
+/// `read_body` behind `open_stream` throws the stream away.
 #[test]
-fn f3_reading_the_body_of_a_streaming_post_leaves_the_stream_and_its_closed() {
+fn reading_the_body_of_a_streaming_post_leaves_the_stream_and_its_closed() {
     let on = On {
         request: |_, head, cx| {
             let _ = cx.open_stream(head, &[]);
@@ -118,10 +116,10 @@ fn f3_reading_the_body_of_a_streaming_post_leaves_the_stream_and_its_closed() {
     assert_eq!(server.log.count("closed stream"), 1);
 }
 
-/// F5: the subscription of an answered hold outlives it: the next request on the connection (another user's, behind a proxy that
+/// The subscription of an answered hold outlives it: the next request on the connection (another user's, behind a proxy that
 /// pools connections) gets its events.
 #[test]
-fn f5_a_stream_gets_nothing_of_an_earlier_requests_topics() {
+fn a_stream_gets_nothing_of_an_earlier_requests_topics() {
     let server = start(&config(), 1, On::default());
     let mut client = Client::connect(server.address);
     client.get("/hold?topic=secret");
@@ -136,9 +134,9 @@ fn f5_a_stream_gets_nothing_of_an_earlier_requests_topics() {
     assert!(event.contains("for all"), "{event}");
 }
 
-/// F7: with a queue no longer than the read buffer, replies to one read overflow on an idle socket.
+/// With a queue no longer than the read buffer, replies to one read overflow on an idle socket.
 #[test]
-fn f7_replies_never_overflow_whatever_the_queue() {
+fn replies_never_overflow_whatever_the_queue() {
     let queue = QueueConfig { limit: 48 << 10, ..QueueConfig::default() };
     let config = Config { queue, ..config() };
     let on = On {
@@ -164,9 +162,9 @@ fn f7_replies_never_overflow_whatever_the_queue() {
     assert_eq!(server.log.count("failed"), 0, "{:?}", server.log.all());
 }
 
-/// F8: what a thread publishes is overtaken by what it does next.
+/// What a thread publishes is overtaken by what it does next.
 #[test]
-fn f8_calls_of_one_thread_take_effect_in_their_order() {
+fn calls_of_one_thread_take_effect_in_their_order() {
     let on = On { opened: |script, cx| script.remember("it", cx), ..On::default() };
     let server = start(&config(), 1, on);
     let mut client = Client::websocket(server.address, "/ws?topic=t");
@@ -177,9 +175,9 @@ fn f8_calls_of_one_thread_take_effect_in_their_order() {
     assert_eq!(frame.opcode, TEXT, "{frame:?}");
 }
 
-/// F9: a paused connection that is closed never hears the peer's answer.
+/// A paused connection that is closed never hears the peer's answer.
 #[test]
-fn f9_closing_a_paused_connection_ends_cleanly() {
+fn closing_a_paused_connection_ends_cleanly() {
     let mut config = config();
     config.ws.close_timeout = Duration::from_millis(500);
     let on = On {
@@ -198,9 +196,9 @@ fn f9_closing_a_paused_connection_ends_cleanly() {
     assert_eq!(server.log.count("closed websocket 1000"), 1, "{:?}", server.log.all());
 }
 
-/// F10: "every value is a valid one".
+/// "every value is a valid one".
 #[test]
-fn f10_a_long_retry_does_not_end_the_worker_when_it_drains() {
+fn a_long_retry_does_not_end_the_worker_when_it_drains() {
     let mut config = config();
     config.stream.retry = Some(Duration::MAX);
     let mut server = start(&config, 1, On::default());
@@ -215,37 +213,27 @@ fn f10_a_long_retry_does_not_end_the_worker_when_it_drains() {
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| server.join())).is_ok(), "the worker panicked");
 }
 
-/// F11: seats of a worker that panicked are taken for ever.
+/// Half of a server that goes on looks well to whoever watches it.
 #[test]
-fn f11_a_panic_in_one_worker_does_not_lock_its_clients_out_of_the_others() {
-    let per_address = Some(PerAddressLimit::new(NonZeroU32::new(8).unwrap()));
-    let config = Config { peers: PeerLimits { per_address, ..PeerLimits::default() }, ..config() };
-    let server = start(&config, 2, On::default());
-    let mut clients: Vec<_> = (0..8).map(|_| Client::websocket(server.address, "/ws")).collect();
-    server.log.wait("opened", 8);
-    server.handle.call(0, |_, _| panic!("on purpose")).unwrap();
-    // Those of the worker that is gone see the end; they come back.
-    thread::sleep(Duration::from_millis(500));
-    let here = server.ask(1, |_, control| control.peers());
-    for client in &clients {
-        client.stream.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+fn a_panic_in_one_worker_stops_them_all() {
+    for worker in [0, 1] {
+        let mut server = start(&config(), 2, On::default());
+        let mut client = Client::websocket(server.address, "/ws");
+        server.log.wait("opened", 1);
+        server.handle.call(worker, |_, _| panic!("on purpose")).unwrap();
+        let gone = || server.handle.call(1 - worker, |_, _| ()).is_err();
+        eventually("the other one is gone", gone);
+        // To its end, whichever worker it was of.
+        let _ = client.rest();
+        let server = server.server.take().unwrap();
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| server.join()));
+        assert_eq!(outcome.unwrap_err().downcast_ref::<&str>(), Some(&"on purpose"));
     }
-    clients.retain_mut(|client| !matches!(client.stream.read(&mut [0; 16]), Ok(0)));
-    assert_eq!(clients.len(), here);
-    let mut back = 0;
-    for _ in here..8 {
-        let mut stream = std::net::TcpStream::connect(server.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
-        let _ = stream.write_all(net_support::wire::upgrade_request("/ws").as_bytes());
-        back += usize::from(matches!(stream.read(&mut [0; 512]), Ok(n) if n > 0));
-        std::mem::forget(stream);
-    }
-    assert_eq!(back, 8 - here, "seats were lost with the worker (it had {})", 8 - here);
 }
 
-/// F12: nothing ends a stream whose client takes nothing of the handler's own events.
+/// Nothing ends a stream whose client takes nothing of the handler's own events.
 #[test]
-fn f12_a_stream_whose_client_reads_nothing_is_closed_some_time() {
+fn a_stream_whose_client_reads_nothing_is_closed_some_time() {
     let slow = SlowPolicy::Close { after: Duration::from_millis(300) };
     let config = Config { queue: QueueConfig { slow, ..QueueConfig::default() }, ..config() };
     let on = On {
@@ -275,9 +263,9 @@ fn f12_a_stream_whose_client_reads_nothing_is_closed_some_time() {
     );
 }
 
-/// F13: an answer behind which the server closes says so (RFC 9112 section 9.6).
+/// An answer behind which the server closes says so (RFC 9112 section 9.6).
 #[test]
-fn f13_a_503_of_the_drain_says_that_the_connection_closes() {
+fn a_503_of_the_drain_says_that_the_connection_closes() {
     let server = start(&config(), 1, On::default());
     let mut client = Client::connect(server.address);
     client.get("/hold?topic=t");
@@ -288,9 +276,9 @@ fn f13_a_503_of_the_drain_says_that_the_connection_closes() {
     assert!(response.head.to_lowercase().contains("connection: close"), "{}", response.head);
 }
 
-/// F14: the scratch output, left blocked by a handler, goes on to the next connection.
+/// The scratch output, left blocked by a handler, goes on to the next connection.
 #[test]
-fn f14_bytes_of_one_connection_never_reach_another() {
+fn bytes_of_one_connection_never_reach_another() {
     let on = On {
         message: |_, message, cx| {
             let (ws, out) = cx.websocket().unwrap();
@@ -312,9 +300,9 @@ fn f14_bytes_of_one_connection_never_reach_another() {
     assert_eq!(frame.payload, b"mine", "another connection's bytes");
 }
 
-/// F16: a queue behind a slow worker: what other threads post is bounded by nothing.
+/// Thousands of sends are spread over turns, with a look at the sockets between them.
 #[test]
-fn f16_one_turn_of_publications_is_bounded() {
+fn publications_in_thousands_are_spread_over_turns() {
     let on = On {
         message: |_, message, cx| {
             for _ in 0..256 {
@@ -326,16 +314,17 @@ fn f16_one_turn_of_publications_is_bounded() {
     let server = start(&config(), 1, on);
     let mut clients: Vec<_> = (0..400).map(|_| Client::websocket(server.address, "/ws?topic=t")).collect();
     server.log.wait("opened", 400);
+    let before = server.totals().turns;
     clients[0].send_text("x");
     eventually("all are sent", || server.totals().messages_out >= 256 * 399);
-    let lag = server.totals().lag.quantile(1.0).unwrap();
-    eprintln!("longest turn {lag:?} for 400 subscribers");
-    assert!(lag < Duration::from_millis(50), "{lag:?}");
+    // Ten thousand in a turn, and what one publication more makes.
+    let turns = server.totals().turns - before;
+    assert!(turns >= 256 * 399 / 10_400, "{turns}");
 }
 
-/// F17: reading stays off the linger: memory and WAIT kept in use.
+/// What waits before a reply is written where it stands in the way.
 #[test]
-fn f17_a_reply_of_one_mebibyte_behind_a_short_pipelined_one_fits() {
+fn a_reply_of_one_mebibyte_behind_a_short_pipelined_one_fits() {
     let on = On {
         request: |_, head, cx| {
             let len = if head.path() == "/short" { 200 << 10 } else { 1 << 20 };
@@ -352,9 +341,9 @@ fn f17_a_reply_of_one_mebibyte_behind_a_short_pipelined_one_fits() {
     assert_eq!(client.response().status, 200, "an answer that fits into an empty queue");
 }
 
-/// F19: an event source keeps the socket of a stream that ended until it connects again, so the server lingers for it.
+/// An event source keeps the socket of a stream that ended until it connects again, so the server lingers for it.
 #[test]
-fn f19_an_event_source_lets_go_of_a_stream_that_ended() {
+fn an_event_source_lets_go_of_a_stream_that_ended() {
     use tautline::http::url::Url;
     use tautline::net::Connect;
     let there = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -376,9 +365,9 @@ fn f19_an_event_source_lets_go_of_a_stream_that_ended() {
     assert!(matches!(read, Ok(0)), "{read:?}: the source still holds the connection 3 s after its end");
 }
 
-/// F20: nobody limits how long an event source's connection may take to be made.
+/// Nobody limits how long an event source's connection may take to be made.
 #[test]
-fn f20_an_event_sources_connecting_has_a_deadline() {
+fn an_event_sources_connecting_has_a_deadline() {
     use tautline::http::url::Url;
     use tautline::net::Connect;
     let there = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
@@ -399,12 +388,12 @@ fn f20_an_event_sources_connecting_has_a_deadline() {
     assert_ne!(server.log.count("event"), 0, "still connecting after 15 s");
 }
 
-/// F22: an idle time that runs while the loop itself does not read.
+/// An idle time that runs while the loop itself does not read.
 #[test]
-fn f22_a_peer_that_the_loop_does_not_read_is_not_idle() {
+fn a_peer_that_the_loop_does_not_read_is_not_idle() {
     let mut config = config();
     config.ws.idle = Some(Duration::from_millis(400));
-    let on = On { message: |_, message, cx| drop(cx.send(message)), ..On::default() };
+    let on = On { message: |_, message, cx| _ = cx.send(message), ..On::default() };
     let server = start_at(&config, 1, small_sends(), on);
     let mut client = Client::connect_small(server.address, 4 << 10).upgrade("/ws");
     let mut writer = client.stream.try_clone().unwrap();
