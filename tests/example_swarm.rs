@@ -123,6 +123,7 @@ fn hold_opens_all_loses_none_and_reads_the_servers_memory_and_time() {
             assert_eq!(report[field], expected, "{field}");
         }
         assert_sane(&report["opening"], 600);
+        assert_eq!(report["server_not_fresh"], Value::Null);
         for moment in ["memory_before", "memory_warm", "memory_full", "memory_after"] {
             let (rss, anon) = (report[moment]["rss"].as_u64().unwrap(), report[moment]["anon"].as_u64().unwrap());
             assert!(anon > 0 && rss > anon, "{moment}");
