@@ -130,7 +130,8 @@ fn print_events(connection: &mut Connection, input: &mut Input<'_>, out: &mut Ou
             Ok(Some(ws::Event::Binary(bytes))) => println!("{} bytes", bytes.len()),
             Ok(Some(ws::Event::Pong { round_trip: Some(time), .. })) => eprintln!("round trip {time:?}"),
             Ok(Some(ws::Event::Closed(closed))) => {
-                eprintln!("closed: {} {} ({:?})", closed.code, closed.reason, closed.ending);
+                let reason = if closed.reason.is_empty() { String::new() } else { format!(" {}", closed.reason) };
+                eprintln!("closed: {}{reason} ({:?})", closed.code, closed.ending);
             }
             Ok(Some(_)) => {}
             Ok(None) => return,

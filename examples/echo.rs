@@ -6,13 +6,16 @@
 //!
 //! Any path and any origin is a WebSocket. `GET /events` streams events, and `POST /broadcast` sends `data: <body>` to all of them.
 
+use lexopt::prelude::*;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroUsize;
-use tautline::http::upgrade::UpgradeConfig;
+use std::{io::Write, num::NonZeroU64, process::ExitCode};
 use tautline::http::{RequestHead, Response, origin::OriginPolicy};
-use tautline::net::{Accept, Audience, Config, Context, Handler, ListenConfig, Message};
-use tautline::net::{PortSharing, Server, StreamOpened};
+use tautline::net::{Accept, Audience, Config, Context, Handler, ListenConfig, Message, PortSharing, Server};
 use tautline::{sse, ws};
+
+const HELP: &str =
+    "echo [--port 9001] [--shared] [--workers N] [--mode echo|broadcast] [--max-message BYTES] [--max-fragments N]
+--shared: other processes may listen on the port, too. --workers: default one for each core";
 
 /// The topics that everyone is subscribed to.
 const SOCKETS: &str = "sockets";
@@ -29,11 +32,7 @@ impl Handler for Mode {
 
     fn request(&mut self, head: &RequestHead<'_>, cx: &mut Context<'_, u64>) {
         match (head.method(), head.path()) {
-            ("GET", "/events") => {
-                if let Ok(StreamOpened::Yes) = cx.open_stream(head, &[]) {
-                    let _ = cx.subscribe(STREAMS);
-                }
-            }
+            ("GET", "/events") => _ = cx.open_stream(head, &[]).is_ok() && cx.subscribe(STREAMS).is_ok(),
             ("POST", "/broadcast") => cx.read_body(),
             // Refused or not, it is answered; what cannot be is answered with 500 by the loop.
             _ => _ = cx.accept(head, &Accept::default()),
@@ -41,8 +40,7 @@ impl Handler for Mode {
     }
 
     fn body(&mut self, body: &[u8], cx: &mut Context<'_, u64>) {
-        let event = sse::Event::from_utf8(body);
-        let sent = event.is_ok_and(|event| cx.broadcast_event(STREAMS, &event, Audience::All).is_ok());
+        let sent = sse::Event::from_utf8(body).is_ok_and(|ev| cx.broadcast_event(STREAMS, &ev, Audience::All).is_ok());
         let _ = cx.respond(&Response::new(if sent { 204 } else { 400 }), &[]);
     }
 
@@ -64,23 +62,27 @@ impl Handler for Mode {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (mut port, mut workers, mut mode, mut config) = (9001, None, Mode::Echo, Config::default());
-    let mut args = lexopt::Parser::from_env();
-    use lexopt::prelude::*;
+fn main() -> ExitCode {
+    let problem = run().map_err(|error| eprintln!("error: {error}"));
+    problem.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+}
+
+fn run() -> Result<(), Box<dyn std::error::Error>> {
+    let (mut args, mut config) = (lexopt::Parser::from_env(), Config::default());
+    let (mut port, mut sharing, mut workers, mut mode) = (9001, PortSharing::Exclusive, None, Mode::Echo);
     while let Some(arg) = args.next()? {
         match arg {
+            Long("help") | Short('h') => return Ok(writeln!(std::io::stdout(), "{HELP}")?),
             Long("port") => port = args.value()?.parse()?,
-            Long("workers") => workers = NonZeroUsize::new(args.value()?.parse()?),
-            Long("mode") => {
-                mode = match args.value()?.string()?.as_str() {
-                    "echo" => Mode::Echo,
-                    "broadcast" => Mode::Broadcast,
-                    _ => return Err("--mode is echo or broadcast".into()),
-                }
-            }
+            Long("shared") => sharing = PortSharing::Shared,
+            Long("workers") => workers = Some(args.value()?.parse()?),
+            Long("mode") => match args.value()?.to_str() {
+                Some("echo") => mode = Mode::Echo,
+                Some("broadcast") => mode = Mode::Broadcast,
+                _ => return Err("--mode is echo or broadcast".into()),
+            },
             Long("max-message") => {
-                config.ws.limits.message = args.value()?.parse()?;
+                config.ws.limits.message = args.value()?.parse::<NonZeroU64>()?.get();
                 config.ws.limits.frame = config.ws.limits.message;
                 config.queue.limit = usize::try_from(config.ws.limits.message)? * 2 + (64 << 10);
             }
@@ -88,10 +90,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             _ => return Err(arg.unexpected().into()),
         }
     }
-    config.upgrade = UpgradeConfig { origins: OriginPolicy::Any, ..UpgradeConfig::default() };
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    // Shared, so that several processes can serve one port.
-    let listen = ListenConfig { sharing: PortSharing::Shared, ..ListenConfig::new(address) };
+    config.upgrade.origins = OriginPolicy::Any;
+    let listen = ListenConfig { sharing, ..ListenConfig::new(SocketAddr::from((Ipv4Addr::LOCALHOST, port))) };
     let server = Server::start(&config, &[listen], workers, move |_| mode)?;
     println!("listening on {}", server.addresses()[0]);
     server.join();

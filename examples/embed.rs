@@ -16,6 +16,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use tautline::http::{RequestHead, Response};
 use tautline::net::{
@@ -163,7 +164,20 @@ impl Embedded {
 }
 
 #[allow(dead_code, reason = "a test runs the loop without it")]
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    let Err(error) = serve() else { return ExitCode::SUCCESS };
+    eprintln!("error: {error}");
+    ExitCode::FAILURE
+}
+
+#[allow(dead_code, reason = "a test runs the loop without it")]
+const HELP: &str = "\
+embed [--listen 127.0.0.1:9100] [--udp 127.0.0.1:9101]
+  --listen ADDRESS:PORT  where /events and /ws are served; port 0 takes any that is free
+  --udp ADDRESS:PORT     where headlines are taken, one a datagram";
+
+#[allow(dead_code, reason = "a test runs the loop without it")]
+fn serve() -> Result<(), Box<dyn Error>> {
     use lexopt::prelude::*;
     let (mut listen, mut udp) = ("127.0.0.1:9100".parse()?, "127.0.0.1:9101".parse()?);
     let mut args = lexopt::Parser::from_env();
@@ -171,6 +185,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         match arg {
             Long("listen") => listen = args.value()?.parse()?,
             Long("udp") => udp = args.value()?.parse()?,
+            Long("help") | Short('h') => {
+                println!("{HELP}");
+                return Ok(());
+            }
             _ => return Err(arg.unexpected().into()),
         }
     }

@@ -123,6 +123,7 @@ fn hold_opens_all_loses_none_and_reads_the_servers_memory_and_time() {
             assert_eq!(report[field], expected, "{field}");
         }
         assert_sane(&report["opening"], 600);
+        assert_eq!(report["server_not_fresh"], Value::Null);
         for moment in ["memory_before", "memory_warm", "memory_full", "memory_after"] {
             let (rss, anon) = (report[moment]["rss"].as_u64().unwrap(), report[moment]["anon"].as_u64().unwrap());
             assert!(anon > 0 && rss > anon, "{moment}");
@@ -173,6 +174,40 @@ fn echo_counts_every_message_and_measures_each() {
         let (rate, elapsed) = (report["messages_per_s"].as_f64().unwrap(), report["measured_s"].as_f64().unwrap());
         assert!((rate * elapsed - 3000.0).abs() < 1.0, "{rate} {elapsed}");
         assert!(report["server_cpu_s_per_million"].as_f64().unwrap() > 0.0);
+    }
+}
+
+#[test]
+fn a_count_of_messages_is_exact_however_few_they_are_and_whoever_sends_them() {
+    for (n, more) in [
+        (1, &[][..]),
+        (5, &["--processes", "4"]),
+        (40, &["-c", "40", "--in-flight", "8"]),
+        (7, &["-c", "10", "--processes", "3", "--rate", "1k"]),
+    ] {
+        let n_text = n.to_string();
+        let args = [&["echo", "--servers", "1", "--messages", &n_text], more].concat();
+        let report = report(&args, 0);
+        assert_eq!((&report["messages"], &report["unanswered"]), (&n.into(), &0.into()), "{args:?}");
+        assert_eq!(report["latency"]["count"], n, "{args:?}");
+    }
+}
+
+#[test]
+fn an_echo_ends_with_its_last_connection_and_counts_the_time_that_passed() {
+    for how in [&["-d", "60"][..], &["--messages", "100M"]] {
+        let mut echo = Echo::start();
+        let url = echo.url();
+        let run = thread::spawn(move || report(&[&["echo", &url, "-c", "4", "--warmup", "0"], how].concat(), 2));
+        thread::sleep(Duration::from_millis(1500));
+        echo.child.kill().unwrap();
+        echo.child.wait().unwrap();
+        let report = run.join().unwrap();
+        assert_eq!((&report["ended_early"], &report["lost"]), (&true.into(), &4.into()));
+        let measured = report["measured_s"].as_f64().unwrap();
+        assert!((0.3..10.0).contains(&measured), "{measured}");
+        let rate = report["messages"].as_f64().unwrap() / measured;
+        assert!((report["messages_per_s"].as_f64().unwrap() / rate - 1.0).abs() < 1e-6);
     }
 }
 
@@ -236,6 +271,82 @@ fn a_publication_that_does_not_arrive_is_missing() {
     assert_eq!(report["latency"]["count"], 0);
 }
 
+/// A server that lets in who brings a token, and publishes nothing for anybody.
+fn guarded(token: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let mut lines = BufReader::new(socket.try_clone().unwrap()).lines().map_while(Result::ok);
+                let mut socket = socket;
+                while let Some(request) = lines.next() {
+                    let head: Vec<_> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
+                    let answer = if !head.iter().any(|line| line.ends_with(token)) {
+                        "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"
+                    } else if request.starts_with("GET") {
+                        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n: here\n\n"
+                    } else {
+                        "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+                    };
+                    let _ = socket.write_all(answer.as_bytes());
+                }
+            });
+        }
+    });
+    format!("http://{address}/events")
+}
+
+#[test]
+fn a_fan_out_of_nothing_is_an_error() {
+    let url = guarded("Bearer secret");
+    let args = ["fanout", &url, "-c", "2", "--messages", "3", "--header", "Authorization: Bearer secret"];
+    let report = report(&args, 2);
+    assert_eq!((&report["publications"], &report["subscribers"]), (&0.into(), &2.into()));
+    assert!(report["error"].as_str().unwrap().contains("404"), "{report}");
+    let out = swarm(&args);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(text(&out.stdout).contains("was answered with 404"), "{}", text(&out.stdout));
+    // Without it nobody even subscribes.
+    assert!(complaint(&args[..6]).contains("401"));
+}
+
+#[test]
+fn a_server_that_was_used_before_is_said_to_be() {
+    let echo = Echo::start();
+    let (url, pid) = (echo.url(), echo.child.id().to_string());
+    let args = ["hold", &url, "--pid", &pid, "-c", "1500", "-d", "200ms", "--warm", "300"];
+    let fresh = report(&args, 0);
+    assert_eq!(fresh["server_not_fresh"], Value::Null, "{fresh}");
+    let used = report(&args, 0);
+    assert!(used["server_not_fresh"].is_string(), "{used}");
+}
+
+#[test]
+fn servers_share_a_port_only_when_told_to() {
+    let args = ["echo", "--servers", "2", "--ports", "shared", "-c", "8", "--messages", "100"];
+    assert_eq!(report(&args, 0)["messages"], 100);
+    let echo = Echo::start();
+    let mut second = Command::new(program().with_file_name("echo"));
+    let out = second.args(["--port", &echo.port.to_string(), "--workers", "1"]).output().unwrap();
+    assert_eq!((out.status.code(), text(&out.stdout)), (Some(1), String::new()));
+    let complaint = text(&out.stderr);
+    assert!(complaint.starts_with("error: ") && complaint.contains("in use"), "{complaint}");
+}
+
+#[test]
+fn echo_names_what_is_wrong_with_its_command_line() {
+    let echo = |args: &[&str]| Command::new(program().with_file_name("echo")).args(args).output().unwrap();
+    for args in [["--workers", "0"], ["--max-message", "0"], ["--mode", "shout"], ["--port", "65536"], ["--no", ""]] {
+        let out = echo(&args);
+        let complaint = text(&out.stderr);
+        assert!(out.status.code() == Some(1) && complaint.starts_with("error: "), "{args:?} {complaint}");
+        assert!(!complaint.contains("Error") && !complaint.contains('{'), "{complaint}");
+    }
+    let help = echo(&["--help"]);
+    assert!(help.status.success() && text(&help.stdout).contains("--shared"));
+}
+
 #[test]
 fn a_plot_is_an_svg_or_a_page_that_holds_one() {
     let directory = std::env::temp_dir();
@@ -273,6 +384,14 @@ fn what_cannot_be_run_is_refused_with_what_to_do_about_it() {
         (&["echo", "--size", "7"], "--size"),
         (&["echo", "--rate", "-1"], "--rate"),
         (&["echo", "--duration", "soon"], "--duration"),
+        (&["echo", "-d", "0"], "-d"),
+        (&["hold", "--duration", "0ms"], "--duration"),
+        (&["fanout", "--rate", "fastM"], "--rate"),
+        (&["fanout", "--header", "no colon"], "--header"),
+        (&["fanout", "--header", "Host: elsewhere"], "--header"),
+        (&["echo", "--plot", "/no/such/directory/x.svg"], "/no/such/directory"),
+        (&["echo", "--plot", "/tmp/x.png"], ".svg"),
+        (&["echo", "--rate", "1M", "--plot", "plot"], ".svg"),
         (&["hold", "--pid", "me"], "--pid"),
         (&["hold", "--server", "x"], "--servers"),
         (&["hold", "--servers", "1", "--server", "/no/such/program"], "/no/such/program"),
@@ -309,8 +428,15 @@ fn help_names_every_option_of_a_command() {
     ] {
         let help = swarm(&[command, "--help"]);
         let help = text(&help.stdout);
-        for option in options.iter().chain(&["--connections", "--processes", "--pid", "--servers", "--plot", "--json"])
-        {
+        for option in options.iter().chain(&[
+            "--connections",
+            "--header",
+            "--processes",
+            "--pid",
+            "--servers",
+            "--plot",
+            "--json",
+        ]) {
             assert!(help.contains(option), "{command} {option}");
         }
     }

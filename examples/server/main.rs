@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | `/` | GET | the page: rooms, feed, token stream, connection state, round trip, messages per second |
 //! | `/ws` | GET | chat in JSON over WebSocket: [`chat`] has the protocol |
-//! | `/echo` | GET | WebSocket; each message comes back. Of the subprotocols offered `echo` or `tautline` is chosen |
+//! | `/echo` | GET | WebSocket; each message comes back. Of the subprotocols offered the first is chosen |
 //! | `/events?topic=` | GET | an event stream of one topic or several (`topic` may be repeated; none means `default`) |
 //! | `/publish?topic=` | POST | the body becomes an event's data, to every transport: streams, and the chat room of that name |
 //! | `/tokens` | POST | a made-up token stream, as language models are served; the body is the prompt |
@@ -38,6 +38,7 @@ use options::{Command, Options};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use site::{Shared, Site};
+use std::fmt::Display;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -82,7 +83,7 @@ fn serve(options: &Options) -> Result<(), String> {
     for address in server.addresses() {
         let ListenAddress::Tcp(address) = address else { continue };
         say(&format!("tautline serves http://{address}/ with {} workers", handle.workers()));
-        if options.open && !address.ip().is_loopback() {
+        if options.token.is_none() && !address.ip().to_canonical().is_loopback() {
             say("Anyone who reaches this address may publish (--open).");
         }
     }
@@ -126,6 +127,7 @@ const GRACE: Duration = Duration::from_secs(2);
 fn explain(error: &StartError, address: SocketAddr) -> String {
     let cause = match error {
         StartError::Listen(error) => error.cause(),
+        StartError::Io(error) if error.raw_os_error() == Some(NO_FILES) => return no_files(error),
         error => return format!("cannot start: {error}"),
     };
     let advice = match cause {
@@ -136,10 +138,20 @@ fn explain(error: &StartError, address: SocketAddr) -> String {
             )
         }
         ListenCause::NotPermitted => "Ports below 1024 are the administrator's. Take another: --port 8080".into(),
+        ListenCause::System(NO_FILES) => return no_files(error),
         ListenCause::NotAvailable => {
             "Take one of this machine's own addresses, 127.0.0.1 or 0.0.0.0 for all of them".into()
         }
         _ => "Take another address: --address 127.0.0.1:8080".into(),
     };
     format!("{error}.\n{advice}.")
+}
+
+/// `EMFILE`: this process may open no more files.
+const NO_FILES: i32 = 24;
+
+fn no_files(error: &dyn Display) -> String {
+    format!(
+        "cannot start: {error}.\nEach worker opens several files. Take fewer (--workers), or raise the limit: ulimit -n."
+    )
 }

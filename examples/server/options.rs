@@ -30,7 +30,8 @@ Who may come in
   --open                  serve an address that is not loopback without a token
 
 Limits
-  --max-connections N     connections at a time                            [as many as files may be open]
+  --max-connections N     connections at a time; each worker takes an even share of them, rounded down
+                                                                           [as many as files may be open]
   --max-per-address N     connections of one IP address                    [no limit]
   --accept-rate N         new connections per second, for each worker      [no limit]
   --max-message BYTES     a WebSocket message                              [1048576]
@@ -169,8 +170,14 @@ impl Options {
         if let Some(most) = given.most {
             let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
             let workers = u32::try_from(self.workers.unwrap_or_else(cores).get()).unwrap_or(u32::MAX);
-            // The system spreads connections over the workers evenly, by chance.
-            self.config.peers.most = Some(most.div_ceil(workers));
+            // The system spreads connections over the workers evenly, by chance; all together never hold more than was asked for.
+            let share = most / workers;
+            if share == 0 {
+                return Err(format!(
+                    "--max-connections {most}: one at least for each of the {workers} workers; with fewer workers (--workers) it may be less"
+                ));
+            }
+            self.config.peers.most = Some(share);
         }
         self.config.check().map_err(|e| format!("these options do not go together: {e}"))?;
         if !self.address.ip().to_canonical().is_loopback() && self.token.is_none() && !self.open {
@@ -188,7 +195,7 @@ fn text(name: &str, value: OsString) -> Result<String, String> {
     value.into_string().map_err(|value| format!("--{name} {}: not UTF-8", value.display()))
 }
 
-/// A number that is at least `least`.
+/// A whole number from `least` on, up to what its type holds.
 fn number<T: std::str::FromStr + PartialOrd + std::fmt::Display>(
     name: &str,
     value: OsString,
@@ -197,7 +204,12 @@ fn number<T: std::str::FromStr + PartialOrd + std::fmt::Display>(
     let value = text(name, value)?;
     match value.parse() {
         Ok(number) if number >= least => Ok(number),
-        _ => Err(format!("--{name} {value}: must be a whole number of at least {least}, and not too large")),
+        Err(_) if value.parse::<u128>().is_ok_and(|number| number > 0) => {
+            // Of an unsigned type, so digits that it does not take are too many.
+            let most = u64::MAX >> (64 - 8 * size_of::<T>());
+            Err(format!("--{name} {value}: must be a whole number from {least} to {most}"))
+        }
+        _ => Err(format!("--{name} {value}: must be a whole number of at least {least}")),
     }
 }
 

@@ -12,6 +12,8 @@ use super::tokens::{self, Prompt, Stream};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use tautline::http::cors::CorsHeaders;
+use tautline::http::origin::OriginPolicy;
+use tautline::http::upgrade::{Upgrade, UpgradeConfig};
 use tautline::http::{RequestHead, Response, ResponseError};
 use tautline::net::{Accept, Context, Control, Ended, Handle, Handler, Message, UpgradeError, Upgraded};
 use tautline::ws;
@@ -97,7 +99,7 @@ impl Site {
         match path {
             _ if method == "OPTIONS" => cx.respond(&Response::new(204).base(lines).headers(&[("Allow", allowed)]), &[]),
             "/ws" => self.accept_chat(head, cx),
-            "/echo" => accept(head, cx, &Accept { protocols: &["echo", "tautline"], ..Accept::default() }).map(drop),
+            "/echo" => accept_echo(head, cx),
             "/events" => feed::attach(&self.shared, head, &cors, cx),
             "/publish" | "/tokens" => {
                 // Before the body: what is refused is not read.
@@ -227,6 +229,14 @@ fn show(cx: &mut Cx<'_>, cors: Lines<'_>, page: &Page) -> Answered {
     let headers =
         [("Content-Type", page.kind), ("Content-Security-Policy", POLICY), ("Referrer-Policy", "no-referrer")];
     answer(cx, cors, 200, &headers, page.body)
+}
+
+/// Accepts an echo: it speaks whatever the client would like best. A request that is no handshake is answered as everywhere.
+fn accept_echo(head: &RequestHead<'_>, cx: &mut Cx<'_>) -> Answered {
+    // The gate has seen to the origin.
+    let any = UpgradeConfig { origins: OriginPolicy::Any, ..UpgradeConfig::default() };
+    let offered = Upgrade::check_head(&any, head).ok().and_then(|upgrade| upgrade.protocols().next());
+    accept(head, cx, &Accept { protocols: offered.as_slice(), ..Accept::default() }).map(drop)
 }
 
 /// Accepts a WebSocket, or answers why not.

@@ -33,16 +33,20 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
     }))?;
     let mut waited = Waited::Timeout;
     if !warmup.is_zero() {
-        waited = fleet.wait(Patience::For(warmup), |_| false, |_| {})?;
+        waited = fleet.wait(Patience::For(warmup), |counts| counts.open == 0, |_| {})?;
     }
     let (cpu, own) = (Cpu::of(pids).ok(), fleet.cpu()?);
+    let began = Instant::now();
     if waited != Waited::Interrupted {
         waited = measure(&mut fleet, options)?;
     }
+    let passed = began.elapsed();
     let (last, own_after) = (Sample::of(pids).ok(), fleet.cpu()?);
-    if duration.is_some() && waited != Waited::Interrupted {
+    // Whatever was left to send, nobody is there to send it.
+    let deserted = fleet.counts().open == 0;
+    if duration.is_some() && !deserted && waited != Waited::Interrupted {
         let members = fleet.len();
-        fleet.wait(GRACE, |counts| counts.done == members, |_| {})?;
+        fleet.wait(GRACE, |counts| counts.done == members || counts.open == 0, |_| {})?;
     }
     let ends = fleet.end(servers.after())?;
     // Servers that are ours end first, so that what stays in TIME_WAIT is their ports and not the clients'.
@@ -50,7 +54,9 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
 
     let elapsed = ends.said.iter().filter_map(|said| said["elapsed_ns"].as_u64()).max().unwrap_or(0) as f64 / 1e9;
     let elapsed = match duration {
-        Some(duration) if waited != Waited::Interrupted => duration.as_secs_f64(),
+        Some(duration) if waited != Waited::Interrupted && !deserted => duration.as_secs_f64(),
+        // It ended before its time: what passed, and not what was wanted.
+        _ if deserted => passed.as_secs_f64(),
         _ => elapsed.max(1e-9),
     };
     let (measured, wrong, unanswered) = (ends.sum("measured"), ends.sum("wrong"), ends.sum("unanswered"));
@@ -68,6 +74,10 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
         report.note(&format!("  {cause}"), number(count));
     }
     report.field("causes", json!(ends.causes));
+    if deserted {
+        report.note("ended early", "no connection was left; the figures are of what was done by then".into());
+    }
+    report.field("ended_early", deserted);
     report.field("interrupted", waited == Waited::Interrupted);
     report.field("size", options.size);
     report.field("in_flight", options.in_flight);
@@ -113,7 +123,7 @@ fn measure(fleet: &mut Fleet, options: &Options) -> Result<Waited, Failure> {
             let mut progress = Progress::new("echoing", messages);
             let waited = fleet.wait(
                 Patience::STAGE,
-                |counts| counts.done == members,
+                |counts| counts.done == members || counts.open == 0,
                 |counts| progress.at(counts.received, &rate(counts)),
             )?;
             let counts = fleet.counts();
@@ -125,7 +135,7 @@ fn measure(fleet: &mut Fleet, options: &Options) -> Result<Waited, Failure> {
             let at = |began: Instant| began.elapsed().as_millis() as u64;
             let waited = fleet.wait(
                 Patience::For(options.duration),
-                |_| false,
+                |counts| counts.open == 0,
                 |counts| progress.at(at(began), &rate(counts)),
             )?;
             progress.done(at(began), &rate(&fleet.counts()));

@@ -24,7 +24,7 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
         return Err("a fan-out is one server's: --servers 1".into());
     }
     let pids = &servers.pids().to_vec()[..];
-    let mut publisher = Publisher::connect(&targets[0], &options.publish_path, options.size)?;
+    let mut publisher = Publisher::connect(&targets[0], options)?;
     let mut fleet = Fleet::start(options, &targets)?;
     open(&mut fleet, options.connections, "opening")?;
     let subscribers = fleet.counts().open;
@@ -48,6 +48,7 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
     let message = |deliveries: u64| format!("{} deliveries", number(deliveries));
     let mut measured = None;
     let (mut published, mut waited) = (0, Waited::Done);
+    let mut problem: Option<String> = None;
     for at in 0..warmups + publications {
         if at == warmups {
             // Between two publications, when the last one has most likely been delivered.
@@ -58,10 +59,14 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
         if left > Duration::from_millis(2) {
             waited = fleet.wait(
                 Patience::For(left - Duration::from_millis(1)),
-                |_| false,
+                |counts| counts.open == 0,
                 |counts| progress.at(at, &message(counts.received)),
             )?;
             if waited == Waited::Interrupted {
+                break;
+            }
+            if waited == Waited::Done {
+                problem = Some("no subscriber is left".into());
                 break;
             }
         }
@@ -69,7 +74,7 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
         let stamp = unix + due(at).as_nanos();
         text.replace_range(..STAMP_TEXT, std::str::from_utf8(&stamp_text(stamp))?);
         if let Err(error) = publisher.publish(&text) {
-            eprintln!("swarm: {error}");
+            problem = Some(error.to_string());
             break;
         }
         published += 1;
@@ -77,7 +82,7 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
     let expected = published * subscribers;
     fleet.wait(
         GRACE,
-        |counts| counts.received >= expected,
+        |counts| counts.received >= expected || counts.open == 0,
         |counts| progress.at(published, &message(counts.received)),
     )?;
     progress.done(published, &message(fleet.counts().received));
@@ -96,6 +101,13 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
         report.note(&format!("  {cause}"), number(count));
     }
     report.field("causes", json!(ends.causes));
+    if published == 0 && problem.is_none() {
+        problem = Some("nothing was published".into());
+    }
+    if let Some(problem) = &problem {
+        report.note("error", format!("{problem}; published: {published} of {}", warmups + publications));
+    }
+    report.field("error", problem.clone());
     report.field("interrupted", waited == Waited::Interrupted);
     report.field("size", options.size);
     report.count("publications", "publications, warm-up included", published);
@@ -109,7 +121,7 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
     if let Some((cpu, own, before)) = measured {
         // The sender's own copy is a delivery of the server's like any other.
         let deliveries = (ends.counts.received + publisher.heard()).saturating_sub(before);
-        let per_second = ends.sum("measured") as f64 / (published.saturating_sub(warmups) as f64 / rate);
+        let per_second = ends.sum("measured") as f64 / (published.saturating_sub(warmups).max(1) as f64 / rate);
         report.row("deliveries_per_s", "deliveries per second", number(per_second as u64), per_second);
         report.count("processes", "client processes", fleet.len());
         report.share("client_cpu_share", "client processor", own_after.share_since(&own));
@@ -120,7 +132,8 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
     report.field("latency_from", "due");
     report.latency("latency", "delivery, from when each was due", &latency);
     report.print(options)?;
-    let is_short =
-        ends.counts.failed + ends.counts.lost + missing + disordered + wrong > 0 || waited == Waited::Interrupted;
+    let is_short = ends.counts.failed + ends.counts.lost + missing + disordered + wrong > 0
+        || problem.is_some()
+        || waited == Waited::Interrupted;
     Ok(if is_short { Verdict::Short } else { Verdict::Whole })
 }

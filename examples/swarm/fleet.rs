@@ -219,6 +219,7 @@ impl Fleet {
                 "messages": options.messages.map(|messages| share(messages, number, processes)),
                 "rate": options.rate.map(|rate| rate * connections as f64 / total as f64),
                 "all": total,
+                "headers": options.headers,
             });
             fleet.add(&job, connections, number as usize, says.clone())?;
             first += connections;

@@ -20,6 +20,7 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
     let pids = &servers.pids().to_vec()[..];
     check_files(options, pids)?;
     let before = Memory::of(pids)?;
+    let peak = process::peak(pids);
     let mut fleet = Fleet::start(options, &targets)?;
     let total = options.connections;
     let warm = options.warm.unwrap_or_else(|| (total / 10).min(100 * targets.len().max(pids.len()) as u64)).min(total);
@@ -104,6 +105,12 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
                 let label = "  beyond the warm ones";
                 per_connection(&mut report, "bytes_per_connection_beyond_warm", label, beyond, warmed, after);
             }
+            let sign = sign_of_use(peak, [(0, before), (warm.min(open), warmed), (open, full)]);
+            if let Some(sign) = sign {
+                report.note("  too low", format!("this server is not fresh: {sign}."));
+                report.note("", "It fills memory again that it had; measure a fresh one (--servers 1)".into());
+            }
+            report.field("server_not_fresh", sign);
         }
         _ if pids.is_empty() => report.note("server", "its memory and processor time with --pid".into()),
         _ => report.note("server", "ended meanwhile".into()),
@@ -123,6 +130,37 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
         Verdict::Whole
     })
 }
+
+/// A sign that a server held connections before, if there is one: its slots and its heap are there already, and what it fills again is not
+/// seen to grow. `stages` are connections, and memory with them: none, the warm ones, all.
+fn sign_of_use(peak: Option<u64>, stages: [(u64, Memory); 3]) -> Option<&'static str> {
+    let [(_, before), ..] = stages;
+    if peak.is_some_and(|peak| peak > before.rss + PEAK.max(before.rss / 10)) {
+        return Some("it once took more memory than before this run");
+    }
+    let growth = |(from, to): ((u64, Memory), (u64, Memory))| {
+        let connections = to.0.saturating_sub(from.0);
+        (connections >= TELLING).then(|| (to.1.anon as f64 - from.1.anon as f64) / connections as f64)
+    };
+    let [first, rest, all] = [(stages[0], stages[1]), (stages[1], stages[2]), (stages[0], stages[2])].map(growth);
+    if all.is_some_and(|each| each < LEAST) {
+        return Some("its memory hardly grew, so slots of earlier connections are used again");
+    }
+    // The first ones bring the buffers that all share: they should cost more than the others, and not less.
+    if first.zip(rest).is_some_and(|(first, rest)| first < rest / 2.0) {
+        return Some("the first connections took less than the later ones, so slots of earlier ones are used again");
+    }
+    None
+}
+
+/// A server that starts frees less than this of what it took.
+const PEAK: u64 = 1 << 20;
+
+/// Of fewer connections than this nothing can be told: memory grows by pages of 4 KiB.
+const TELLING: u64 = 100;
+
+/// No server keeps a connection in fewer bytes.
+const LEAST: f64 = 64.0;
 
 fn per_connection(report: &mut Report, key: &str, label: &str, connections: u64, from: Memory, to: Memory) {
     let per = |from: u64, to: u64| (to as f64 - from as f64) / connections.max(1) as f64;

@@ -2,10 +2,12 @@
 
 use crate::Failure;
 use lexopt::prelude::*;
+use std::fs::OpenOptions;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tautline::http::url::Url;
+use tautline::ws::HandshakeConfig;
 
 /// What is to be done.
 pub(crate) enum Usage {
@@ -46,7 +48,9 @@ pub(crate) struct Options {
     pub(crate) server: Option<String>,
     pub(crate) ports: Ports,
     pub(crate) json: bool,
-    pub(crate) plot: Option<PathBuf>,
+    pub(crate) plot: Option<Plot>,
+    /// Further header lines of each handshake and request.
+    pub(crate) headers: Vec<(String, String)>,
     /// How long to hold, or to measure.
     pub(crate) duration: Duration,
     /// Pings of the client's own.
@@ -79,6 +83,23 @@ pub(crate) enum Ports {
     Own,
     /// All one port, by SO_REUSEPORT.
     Shared,
+}
+
+/// Where the plot goes, and as what.
+pub(crate) struct Plot {
+    pub(crate) file: PathBuf,
+    /// A page, and not the picture alone.
+    pub(crate) is_page: bool,
+}
+
+impl Plot {
+    fn of(file: PathBuf) -> Result<Self, Failure> {
+        let has = |wanted: &str| file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(wanted));
+        match (has("svg"), has("html")) {
+            (false, false) => Err(format!("--plot takes FILE.svg or FILE.html, not {}", file.display()).into()),
+            (_, is_page) => Ok(Self { file, is_page }),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,8 +165,12 @@ impl Options {
                     }
                 }
                 "--json" => options.json = true,
-                "--plot" => options.plot = Some(PathBuf::from(args.value()?)),
-                "--duration" | "-d" => options.duration = duration(&mut args, &name)?,
+                "--plot" => options.plot = Some(Plot::of(args.value()?.into())?),
+                "--header" => options.headers.push(header(&text(&mut args)?)?),
+                "--duration" | "-d" => match duration(&mut args, &name)? {
+                    Duration::ZERO => return Err(format!("{name} must be more than nothing").into()),
+                    time => options.duration = time,
+                },
                 "--heartbeat" if is(Command::Hold) => options.heartbeat = Some(duration(&mut args, &name)?),
                 "--warm" if is(Command::Hold) => options.warm = Some(count(&mut args, &name)?),
                 "--in-flight" if is(Command::Echo) => {
@@ -195,6 +220,7 @@ impl Options {
             ports: Ports::Own,
             json: false,
             plot: None,
+            headers: Vec::new(),
             duration: Duration::from_secs(if command == Command::Hold { 60 } else { 10 }),
             heartbeat: None,
             warm: None,
@@ -225,6 +251,17 @@ impl Options {
                 format!("--size is between {least} and {MOST_SIZE} bytes here: each message carries its time").into()
             );
         }
+        let handshake = HandshakeConfig { headers: self.headers.clone(), ..HandshakeConfig::default() };
+        handshake.check().map_err(|error| format!("--header: {error}"))?;
+        if let Some(Plot { file, .. }) = &self.plot {
+            // Now, and not when the run is over and its figures lost. What is in the file stays until there is something better.
+            let is_new = !file.exists();
+            let opened = OpenOptions::new().create(true).append(true).open(file);
+            opened.map_err(|error| format!("--plot: cannot write {}: {error}", file.display()))?;
+            if is_new {
+                std::fs::remove_file(file)?;
+            }
+        }
         if self.server.is_some() && self.servers == 0 {
             return Err("--server says what to start; --servers says how many".into());
         }
@@ -248,16 +285,21 @@ fn text(args: &mut lexopt::Parser) -> Result<String, Failure> {
     Ok(args.value()?.string()?)
 }
 
-/// A number, with `_` or `,` where one likes them, and k or M behind it.
-fn count(args: &mut lexopt::Parser, name: &str) -> Result<u64, Failure> {
-    let text = text(args)?;
+/// A number as people write it: `_` or `,` where one likes them, and k or M behind it. Its digits, and what they are to be multiplied by.
+fn scaled(text: &str) -> (String, u32) {
     let plain = text.replace(['_', ','], "");
     let (digits, factor) = match plain.strip_suffix(['k', 'K']) {
         Some(digits) => (digits, 1_000),
         None => plain.strip_suffix('M').map_or((plain.as_str(), 1), |digits| (digits, 1_000_000)),
     };
+    (digits.into(), factor)
+}
+
+fn count(args: &mut lexopt::Parser, name: &str) -> Result<u64, Failure> {
+    let text = text(args)?;
+    let (digits, factor) = scaled(&text);
     let n: Option<u64> = digits.parse().ok();
-    n.and_then(|n| n.checked_mul(factor))
+    n.and_then(|n| n.checked_mul(factor.into()))
         .ok_or_else(|| format!("{name} takes a number such as 100, 20k or 1M, not {text:?}").into())
 }
 
@@ -267,10 +309,17 @@ fn at_least_one(name: &str, n: u64) -> Result<u64, Failure> {
 
 fn positive(args: &mut lexopt::Parser, name: &str) -> Result<f64, Failure> {
     let text = text(args)?;
-    let plain = text.replace(['_', ','], "");
-    let (digits, factor) = plain.strip_suffix(['k', 'K']).map_or((plain.as_str(), 1.0), |digits| (digits, 1_000.0));
-    let rate = digits.parse::<f64>().map(|rate| rate * factor).ok().filter(|rate| rate.is_finite() && *rate > 0.0);
-    rate.ok_or_else(|| format!("{name} takes a number per second above zero, not {text:?}").into())
+    let (digits, factor) = scaled(&text);
+    let rate = digits.parse::<f64>().ok().map(|rate| rate * f64::from(factor));
+    let rate = rate.filter(|rate| rate.is_finite() && *rate > 0.0);
+    rate.ok_or_else(|| {
+        format!("{name} takes a number per second above zero, such as 0.5, 100, 20k or 1M, not {text:?}").into()
+    })
+}
+
+fn header(text: &str) -> Result<(String, String), Failure> {
+    let (name, value) = text.split_once(':').ok_or_else(|| format!("--header takes 'Name: value', not {text:?}"))?;
+    Ok((name.trim().into(), value.trim().into()))
 }
 
 /// Seconds, or with ms, s, m or h behind the number.
@@ -318,12 +367,14 @@ load
       --source LIST     source addresses, one for each process in turn: one address has some 28,000 ports towards one server port.
                         Default towards this machine: addresses of 127.0.0.0/8, one for 7,000 connections; else, and with `system`,
                         the system chooses
+      --header LINE     'Name: value' in each handshake and request, publications included; may be repeated
 
 server
       --pid P[,P..]     process ids of the server, to report its memory and its processor time
       --servers N       start N servers and end them afterwards; the URL's scheme and path count then, not its address
       --server COMMAND  what to start, without its --port; default: the example `echo` that lies beside this program
-      --ports WHICH     own: a port for each server (the load spreads evenly); shared: one port for all by SO_REUSEPORT; default own
+      --ports WHICH     own: a port for each server (the load spreads evenly); shared: one port for all by SO_REUSEPORT, for which
+                        the default server is started with --shared, and another has to share by itself; default own
 
 result
       --json            JSON on standard output instead of a table

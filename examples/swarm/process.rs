@@ -29,6 +29,11 @@ impl Memory {
     }
 }
 
+/// The most memory that `pids` ever had resident, together: the kernel's `VmHWM`.
+pub(crate) fn peak(pids: &[u32]) -> Option<u64> {
+    pids.iter().map(|pid| kilobytes(&read(*pid, "status").ok()?, "VmHWM:")).sum()
+}
+
 fn of_rollup(pid: u32) -> Option<Memory> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
     Some(Memory { rss: kilobytes(&text, "Rss:")?, anon: kilobytes(&text, "Anonymous:")? })

@@ -2,6 +2,7 @@
 
 use crate::Failure;
 use crate::fleet::Target;
+use crate::options::Options;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::num::NonZeroUsize;
@@ -29,14 +30,16 @@ pub(crate) enum Publisher {
 
 impl Publisher {
     /// By WebSocket where the target is one, else by POST to `path`.
-    pub(crate) fn connect(target: &Target, path: &str, size: usize) -> Result<Self, Failure> {
+    pub(crate) fn connect(target: &Target, options: &Options) -> Result<Self, Failure> {
+        let (headers, size) = (options.headers.clone(), options.size);
         if !target.url.scheme().is_websocket() {
-            return Ok(Self::Http(Box::new(Poster::connect(target, path)?)));
+            return Ok(Self::Http(Box::new(Poster::connect(target, &options.publish_path, headers)?)));
         }
         let connect = Connect { url: target.url.clone(), address: target.address, source: None };
         let (says, said) = mpsc::channel();
         let heard = Arc::new(AtomicU64::new(0));
-        let speaker = Speaker { connect, says, heard: heard.clone() };
+        let handshake = Arc::new(HandshakeConfig { headers, ..HandshakeConfig::default() });
+        let speaker = Speaker { connect, handshake, says, heard: heard.clone() };
         let mut config = Config::default();
         config.ws.limits.message = config.ws.limits.message.max(size as u64);
         config.ws.limits.frame = config.ws.limits.message;
@@ -69,6 +72,7 @@ impl Publisher {
 #[derive(Clone)]
 pub(crate) struct Speaker {
     connect: Connect,
+    handshake: Arc<HandshakeConfig>,
     says: Sender<Result<PeerId, String>>,
     heard: Arc<AtomicU64>,
 }
@@ -79,7 +83,7 @@ impl Handler for Speaker {
     fn request(&mut self, _: &RequestHead<'_>, _: &mut Context<'_, ()>) {}
 
     fn started(&mut self, control: &mut Control<'_, Self>) {
-        if let Err(error) = control.connect(&self.connect, Arc::new(HandshakeConfig::default()), None, ()) {
+        if let Err(error) = control.connect(&self.connect, self.handshake.clone(), None, ()) {
             let _ = self.says.send(Err(error.to_string()));
         }
     }
@@ -106,10 +110,11 @@ pub(crate) struct Poster {
     buffer: Vec<u8>,
     path: String,
     host: String,
+    headers: Vec<(String, String)>,
 }
 
 impl Poster {
-    fn connect(target: &Target, path: &str) -> Result<Self, Failure> {
+    fn connect(target: &Target, path: &str, headers: Vec<(String, String)>) -> Result<Self, Failure> {
         let socket = TcpStream::connect_timeout(&target.address, PATIENCE)?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
@@ -122,11 +127,13 @@ impl Poster {
             buffer: vec![0; 16 << 10],
             path: path.into(),
             host: target.url.authority().into(),
+            headers,
         })
     }
 
     fn post(&mut self, text: &str) -> Result<(), Failure> {
-        let request = Request::new("POST", &self.path, &self.host);
+        let headers: Vec<_> = self.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let request = Request::new("POST", &self.path, &self.host).headers(&headers);
         self.http.send(&request, text.as_bytes(), &mut self.out, self.clock.now())?;
         self.out.write_to(&mut self.socket)?;
         self.socket.flush()?;

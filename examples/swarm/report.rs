@@ -1,7 +1,7 @@
 //! The end of a run: a table for people, JSON for machines, a plot.
 
 use crate::latency::Latency;
-use crate::options::Options;
+use crate::options::{Options, Plot};
 use crate::process::{Cpu, Memory, Sample};
 use crate::{Failure, plot};
 use serde_json::{Map, Value, json};
@@ -85,11 +85,10 @@ impl Report {
 
     /// Prints, and writes the plot.
     pub(crate) fn print(mut self, options: &Options) -> Result<(), Failure> {
-        if let Some(file) = &options.plot {
+        if let Some(Plot { file, is_page }) = &options.plot {
             let subtitle: Vec<_> = std::env::args().skip(1).collect();
             let svg = plot::svg(&self.title, &format!("swarm {}", subtitle.join(" ")), &self.series);
-            let is_html = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("html"));
-            let text = if is_html { plot::html(&self.title, &svg, &self.rows) } else { svg };
+            let text = if *is_page { plot::html(&self.title, &svg, &self.rows) } else { svg };
             std::fs::write(file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
             self.note("plot", file.display().to_string());
         }

@@ -41,7 +41,7 @@ impl Servers {
         }
         let command = match &options.server {
             Some(command) => command.split_whitespace().map(String::from).collect(),
-            None => echo(options.command)?,
+            None => echo(options)?,
         };
         let mut child = role(ROLE)?;
         let mut stdin = child.stdin.take().ok_or("a child without stdin")?;
@@ -89,7 +89,7 @@ impl Drop for Keeper {
 }
 
 /// The example `echo` beside this program.
-fn echo(task: Task) -> Result<Vec<String>, Failure> {
+fn echo(options: &Options) -> Result<Vec<String>, Failure> {
     let program = std::env::current_exe()?.with_file_name("echo");
     if !program.exists() {
         return Err(format!(
@@ -98,9 +98,10 @@ fn echo(task: Task) -> Result<Vec<String>, Failure> {
         )
         .into());
     }
-    let mode = if task == Task::Fanout { "broadcast" } else { "echo" };
+    let mode = if options.command == Task::Fanout { "broadcast" } else { "echo" };
     let program = program.to_str().ok_or("this program's path is not UTF-8")?;
-    Ok([program, "--workers", "1", "--mode", mode].map(String::from).to_vec())
+    let shared = (options.ports == Ports::Shared).then_some("--shared");
+    Ok([program, "--workers", "1", "--mode", mode].into_iter().chain(shared).map(String::from).collect())
 }
 
 /// The keeper: starts what its standard input asks for, says where they are, and ends them when standard input ends.

@@ -17,6 +17,8 @@ pub(crate) struct Server {
     child: Child,
     said: BufReader<std::process::ChildStdout>,
     pub(crate) address: SocketAddr,
+    /// What it said at the start.
+    pub(crate) greeting: String,
 }
 
 /// The program, built if it is not: cargo builds examples for a run of all tests, and not for one of this file alone.
@@ -50,9 +52,15 @@ impl Server {
         let mut line = String::new();
         said.read_line(&mut line).expect("it says where");
         let address = line.split(['/', ' ']).find_map(|part| part.parse::<SocketAddr>().ok()).expect(&line);
-        let mut server = Self { child, said, address: SocketAddr::from(([127, 0, 0, 1], address.port())) };
-        // The rest of what it says at the start.
-        while !server.line().starts_with("Ctrl-C") {}
+        let address = SocketAddr::from(([127, 0, 0, 1], address.port()));
+        let mut server = Self { child, said, address, greeting: line };
+        loop {
+            let line = server.line();
+            server.greeting += &line;
+            if line.starts_with("Ctrl-C") {
+                break;
+            }
+        }
         server
     }
 

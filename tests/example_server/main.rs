@@ -5,7 +5,8 @@ mod metrics;
 
 use client::{PATIENCE, Server, read_head, run};
 use serde_json::{Value, json};
-use std::io::{BufReader, Write};
+use std::io::{BufReader, Read, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 // Requests.
@@ -313,16 +314,17 @@ fn with_a_token_nothing_is_published_without_it_and_no_body_is_waited_for() {
 // WebSockets.
 
 #[test]
-fn echo_gives_back_text_and_bytes_and_chooses_a_subprotocol_that_was_offered() {
+fn echo_gives_back_text_and_bytes_and_chooses_the_first_subprotocol_that_was_offered() {
     let server = Server::start(&[]);
     let mut echo = server.upgrade("/echo", &[("Sec-WebSocket-Protocol", "v2, echo, tautline")]).unwrap();
-    assert_eq!(echo.protocol.as_deref(), Some("echo"));
+    assert_eq!(echo.protocol.as_deref(), Some("v2"));
     for (opcode, len) in [(1, 0), (2, 3), (1, 125), (2, 126), (2, 65_536), (2, 1 << 20)] {
         let payload = vec![b'a'; len];
         echo.send(opcode, &payload);
         assert_eq!(echo.frame(), (opcode, payload));
     }
-    assert_eq!(server.upgrade("/echo", &[("Sec-WebSocket-Protocol", "v2")]).unwrap().protocol, None);
+    let lines = [("Sec-WebSocket-Protocol", "x.y"), ("Sec-WebSocket-Protocol", "v2, x.y")];
+    assert_eq!(server.upgrade("/echo", &lines).unwrap().protocol.as_deref(), Some("x.y"));
     assert_eq!(server.upgrade("/echo", &[]).unwrap().protocol, None);
 }
 
@@ -515,10 +517,15 @@ fn an_address_that_others_reach_needs_a_token_or_an_explicit_word() {
         let error = String::from_utf8(out.stderr).unwrap();
         assert!(error.contains("--token") && error.contains("--open"), "{error}");
     }
-    for args in [&["--address", "0.0.0.0:0", "--open"][..], &["--address", "0.0.0.0:0", "--token", "t"]] {
+    for args in [
+        &["--address", "0.0.0.0:0", "--open"][..],
+        &["--address", "0.0.0.0:0", "--token", "t"],
+        &["--address", "0.0.0.0:0", "--open", "--token", "t"],
+    ] {
         let server = Server::start(args);
         let status = server.ask("POST", "/publish", &[("Host", "192.0.2.7:80")], b"x").status;
         assert_eq!(status, if args.len() == 3 { 200 } else { 401 }, "an address is no name that could be bent");
+        assert_eq!(server.greeting.contains("Anyone"), args.len() == 3, "{}", server.greeting);
         assert_eq!(server.ask("GET", "/healthz", &[("Host", "evil.example")], b"").status, 421);
     }
 }
@@ -529,7 +536,11 @@ fn mistakes_on_the_command_line_are_named() {
         (&["--nonsense"][..], "--nonsense"),
         (&["--workers", "0"], "--workers"),
         (&["--workers"], "--workers"),
-        (&["--port", "65536"], "--port"),
+        (&["--port", "65536"], "from 0 to 65535"),
+        (&["--port", "-1"], "at least 0"),
+        (&["--max-body", "99999999999999999999"], "to 18446744073709551615"),
+        (&["--max-connections", "0"], "at least 1"),
+        (&["--max-connections", "1", "--workers", "2"], "each of the 2 workers"),
         (&["--heartbeat", "soon"], "--heartbeat"),
         (&["--origin", "example.com"], "--origin"),
         (&["--origin", "null"], "--origin"),
@@ -560,6 +571,28 @@ fn mistakes_on_the_command_line_are_named() {
     ] {
         assert!(help.contains(option), "{option}");
     }
+}
+
+#[test]
+fn no_more_connections_are_let_in_than_were_allowed() {
+    // Two for each worker.
+    let server = Server::start(&["--max-connections", "5", "--workers", "2"]);
+    // All at a time: what ends makes room.
+    let mut lines: Vec<_> = (0..40).map(|_| server.connect()).collect();
+    let is_answered = |line: &mut TcpStream| {
+        // Where it is closed already this fails, or reading does.
+        let _ = line.write_all(format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", server.address).as_bytes());
+        line.read(&mut [0; 64]).is_ok_and(|read| read > 0)
+    };
+    let answered = lines.iter_mut().map(is_answered).filter(|is| *is).count();
+    assert!((2..=4).contains(&answered), "{answered}");
+}
+
+#[test]
+fn workers_beyond_what_files_allow_are_named_as_the_cause() {
+    let out = run(&["--port", "0", "--workers", "1000000"]);
+    let error = String::from_utf8(out.stderr).unwrap();
+    assert!(out.status.code() == Some(1) && error.contains("--workers") && !error.contains("--address"), "{error}");
 }
 
 #[test]

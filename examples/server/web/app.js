@@ -1,6 +1,6 @@
 // The page: puts the lines, the chat, the feed and the plot together.
 
-import { Chat } from "./chat.js";
+import { Chat, clock } from "./chat.js";
 import { Socket, Stream } from "./lines.js";
 import { Plot, format } from "./plot.js";
 
@@ -131,18 +131,28 @@ stream.onevent = (event) => {
   const id = document.createElement("code");
   id.textContent = event.lastEventId;
   id.title = "The event's id: where a client that comes back goes on";
-  when.append(new Date().toLocaleTimeString(), id);
+  when.append(clock(Date.now()), id);
   item.append(what, when);
   $("events").prepend(item);
   while ($("events").children.length > KEPT) $("events").lastChild.remove();
+  fade();
   $("events-empty").textContent = "From a terminal:";
 };
+
+// Where there is more below, the lower edge shows it.
+function fade() {
+  const { scrollTop, clientHeight, scrollHeight } = $("events");
+  $("events").classList.toggle("cut", scrollTop + clientHeight < scrollHeight - 2);
+}
+$("events").addEventListener("scroll", fade, { passive: true });
+addEventListener("resize", fade);
 
 function follow(wanted) {
   topic = wanted;
   $("topic").value = topic;
   $("curl").textContent = `curl -d 'hello' '${location.origin}/publish?topic=${topic}'`;
   $("events").replaceChildren();
+  fade();
   $("events-empty").textContent = "Nothing yet. Publish here, or from a terminal:";
   stream.follow([topic, FIGURES]);
 }

@@ -165,8 +165,7 @@ export class Chat {
     by.className = "by";
     const name = document.createElement("b");
     name.textContent = from.name;
-    const time = new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-    by.append(name, ` ${time}`);
+    by.append(name, ` ${clock(at)}`);
     const bubble = document.createElement("span");
     bubble.className = "bubble";
     bubble.textContent = text;
@@ -212,6 +211,11 @@ export class Chat {
     text.disabled = send.disabled = !this.#joined;
     text.placeholder = this.#joined ? `Message #${this.#room}` : "Waiting for the line";
   }
+}
+
+// The time of day, written alike wherever the page shows one.
+export function clock(at) {
+  return new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
 }
 
 function mark(item, state) {

@@ -83,6 +83,8 @@ pub(super) struct Echoes {
     left: Option<u64>,
     window: Option<Window>,
     outstanding: u64,
+    /// Connections that are open.
+    live: usize,
     received: u64,
     /// Of these, those that came while measuring.
     measured: u64,
@@ -109,6 +111,7 @@ impl Echoes {
             left: job.messages,
             window: None,
             outstanding: 0,
+            live: 0,
             received: 0,
             measured: 0,
             last: Instant::ORIGIN,
@@ -122,6 +125,7 @@ impl Echoes {
     /// A connection is open: its number.
     pub(super) fn add(&mut self, id: PeerId) -> u64 {
         self.lines.push(Line { id, sent: 0, in_flight: 0 });
+        self.live += 1;
         self.lines.len() as u64 - 1
     }
 
@@ -130,6 +134,7 @@ impl Echoes {
         let under_way = std::mem::replace(&mut self.lines[number as usize].in_flight, u32::MAX);
         self.outstanding -= u64::from(under_way);
         self.lost += u64::from(under_way);
+        self.live -= 1;
     }
 
     pub(super) fn go(&mut self, window: Window, control: &mut Control<'_, Member>) {
@@ -205,9 +210,12 @@ impl Echoes {
         self.received
     }
 
-    /// Whether nothing is to be sent and nothing under way.
+    /// Whether nothing is to be sent and nothing under way. With nobody left to send it that is so whatever was wanted.
     pub(super) fn is_done(&self) -> bool {
         let Some(window) = &self.window else { return false };
+        if self.live == 0 {
+            return true;
+        }
         let now = self.clock.now();
         let sent_all = match (self.left, self.pace) {
             (Some(left), _) => left == 0,

@@ -112,6 +112,8 @@ struct Job {
     in_flight: u32,
     messages: Option<u64>,
     rate: Option<f64>,
+    /// Further header lines of each handshake and request.
+    headers: Vec<(String, String)>,
 }
 
 impl Job {
@@ -142,6 +144,7 @@ impl Job {
             in_flight: u32::try_from(number("in_flight")?)?,
             messages: job["messages"].as_u64(),
             rate: job["rate"].as_f64(),
+            headers: serde_json::from_value(job["headers"].clone())?,
         })
     }
 
@@ -254,7 +257,12 @@ impl State {
 
 impl Member {
     fn new(job: Job, clock: Clock) -> Self {
-        let handshake = HandshakeConfig { timeout: Duration::from_secs(30), ..HandshakeConfig::default() };
+        let headers = job.headers.clone();
+        let handshake = HandshakeConfig {
+            timeout: Duration::from_secs(30),
+            headers: headers.clone(),
+            ..HandshakeConfig::default()
+        };
         // One that is lost is counted and not made again.
         let backoff = BackoffConfig { attempts: Some(0), ..BackoffConfig::default() };
         let load = match job.command.as_str() {
@@ -266,7 +274,7 @@ impl Member {
             job,
             clock,
             handshake: Arc::new(handshake),
-            source: Arc::new(EventSourceConfig { backoff, ..EventSourceConfig::default() }),
+            source: Arc::new(EventSourceConfig { backoff, headers, ..EventSourceConfig::default() }),
             until: 0,
             begun: 0,
             allowed: 0.0,
