@@ -288,6 +288,10 @@ fn chaos_of_one_worker(phase: Duration) {
                 if poll.poll(&mut events, Some(timeout)).is_ok() {
                     worker.turn(&events);
                 }
+                if worker.is_empty() {
+                    // What is kept for reuse differs by chance; what was lost would stay.
+                    worker.trim();
+                }
                 live_bytes.store(counting::counts().live, Ordering::Release);
                 peers.store(worker.len(), Ordering::Release);
                 turns.fetch_add(1, Ordering::Release);
@@ -322,8 +326,8 @@ fn chaos_of_one_worker(phase: Duration) {
     stop.store(true, Ordering::Release);
     worker.join().unwrap();
     println!("{lives} lives, {base} bytes before, {after} after");
-    // Buffers that are kept for reuse differ by chance in their sizes; a leak would be in proportion to the lives.
-    let slack = 256 << 10;
+    // The slab's last chunk, tables that have grown; a leak would be in proportion to the lives.
+    let slack = 64 << 10;
     assert!(after - base < slack, "{base} bytes before {lives} lives, {after} after");
 }
 

@@ -247,6 +247,21 @@ impl<H: Handler> Worker<H> {
         self.peers.is_empty()
     }
 
+    /// Gives back the memory that is kept for reuse, between turns: buffers of assembled messages (4 MiB at most), the scratch output, lists.
+    /// They grow again with the next load.
+    pub fn trim(&mut self) {
+        self.buffers = Buffers::new();
+        self.scratch = Output::with_limit(self.core.settings.queue.limit);
+        for list in [&mut self.ready, &mut self.connects] {
+            list.shrink_to_fit();
+        }
+        for list in [&mut self.due, &mut self.aside] {
+            list.shrink_to_fit();
+        }
+        self.batch.shrink_to_fit();
+        self.core.commands.shrink_to_fit();
+    }
+
     /// Whether it has drained or was stopped: nothing more will happen.
     pub fn is_over(&self) -> bool {
         self.life == Life::Over
