@@ -338,26 +338,18 @@ impl<S> Context<'_, S> {
         head: &RequestHead<'_>,
         headers: &[(&str, &str)],
     ) -> Result<StreamOpened, ResponseError> {
-        let random = self.core.random.number();
-        let line = self.line.http()?;
         let subscription = match Subscription::read(head) {
             Ok(subscription) => subscription,
             Err(refusal) => {
-                refusal.respond(&mut line.http, headers, self.out)?;
+                refusal.respond(&mut self.line.http()?.http, headers, self.out)?;
                 return Ok(StreamOpened::Refused(refusal));
             }
         };
-        let config = &self.core.settings.stream;
-        match sse::ServerStream::open(config, &mut line.http, headers, random, self.out, self.core.now)? {
-            Opened::HeadOnly => Ok(StreamOpened::HeadOnly),
-            Opened::Stream(stream) => {
-                self.streams(stream);
-                if subscription.last_event_id.is_some() {
-                    self.core.counters.reconnected(Transport::EventStream);
-                }
-                Ok(StreamOpened::Yes)
-            }
+        let opened = self.begin_stream(headers)?;
+        if opened == StreamOpened::Yes && subscription.last_event_id.is_some() {
+            self.core.counters.reconnected(Transport::EventStream);
         }
+        Ok(opened)
     }
 
     /// Begins an event stream in answer to a request whose head is not at hand any more: behind its body, say. A hold that becomes one
