@@ -4,14 +4,12 @@
 mod net_support;
 
 use net_support::wire::{CLOSE, Client, TEXT};
-use net_support::{On, WAIT, code, config, eventually, eventually_eq, loopback, start, start_at};
+use net_support::{On, code, config, eventually, loopback, start, start_at};
 use std::io::{Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 use tautline::http::Response;
-use tautline::net::{
-    Config, DrainConfig, Linger, ListenConfig, Message, QueueConfig, SlowPolicy, SocketBuffers, Transport, TurnConfig,
-};
+use tautline::net::{Config, DrainConfig, ListenConfig, Message, QueueConfig, SlowPolicy, SocketBuffers, Transport};
 use tautline::sse::Event;
 
 fn small_sends() -> ListenConfig {
@@ -412,10 +410,4 @@ fn a_peer_that_the_loop_does_not_read_is_not_idle() {
         thread::sleep(Duration::from_millis(150));
     }
     sender.join().unwrap();
-}
-
-#[allow(dead_code)]
-fn unused() {
-    let _ = (WAIT, Linger(WAIT), TurnConfig::default());
-    eventually_eq(0, || 0);
 }
