@@ -116,7 +116,7 @@ fn ids_grow_and_a_stream_begins_with_the_position_that_it_goes_on_from() {
         let data: Vec<_> = events.iter().map(|event| &*event.data).collect();
         // Of the round before, too, where that worker is far behind.
         let data = &data[data.len().saturating_sub(if late { 3 } else { 2 })..];
-        assert_eq!(data, if late { &[&*first, &second, &third][..] } else { &[&second, &third] });
+        assert_eq!(data, if late { vec![&*first, &second, &third] } else { vec![&*second, &third] });
         assert!(late || events.len() == 2, "{events:?}");
     }
 }
