@@ -96,6 +96,8 @@ extern crate alloc;
 extern crate std;
 
 pub mod backoff;
+#[cfg(feature = "deflate")]
+mod deflate;
 pub mod heartbeat;
 pub mod http;
 pub mod hub;

@@ -1,0 +1,5 @@
+//! permessage-deflate (RFC 7692), below the messages.
+
+#![allow(dead_code)]
+
+mod distance;
