@@ -1,14 +1,14 @@
 //! The distances of a DEFLATE stream (RFC 1951) held to an agreed window, beside the inflater and without its output.
 //!
-//! RFC 7692 lets the peers agree on windows of 2^8 to 2^14 bytes. An inflater does not hold a stream to that: it refers back as far
-//! as the output of its present call and what it keeps reach, so whether a distance beyond the window passes depends on how
-//! input and output are cut. Nothing of that kind is kept here; a distance is judged by its code alone.
+//! RFC 7692 lets the peers agree on windows of 2^8 to 2^14 bytes. An inflater does not hold a stream to that. zlib refers back as
+//! far as its window and the output of the present call reach, so whether a distance beyond the window passes depends on how
+//! input and output are cut; zlib-rs keeps 2^15 bytes whatever the window. Here no output is kept and none is needed.
 
 /// Follows a DEFLATE stream (RFC 1951) and holds its distances to a window.
 ///
 /// Give [`check`](Self::check) the compressed bytes, in any pieces. A distance beyond the window is [`TooFar`] as soon as its
-/// Huffman code is in, before its extra bits: never after an inflater could have produced output from it. All windows are powers
-/// of two and so are the steps between pairs of distance codes, so the code decides.
+/// Huffman code is in, before its extra bits: never after an inflater could have produced output from it. Windows are powers of
+/// two, and at every power of two a distance code ends, so the code decides.
 ///
 /// Malformed streams are not reported; that is the inflater's part. Where the bytes are no DEFLATE this stops looking, until
 /// [`reset`](Self::reset). It stops exactly where zlib finds an error, and so misses nothing that zlib goes on to inflate. A
@@ -94,7 +94,7 @@ impl Distances {
         }
     }
 
-    /// Forgets the stream: the next byte begins a new one.
+    /// Forgets the stream: the next byte begins a new one. The window stays.
     pub(crate) fn reset(&mut self) {
         (self.hold, self.held, self.state, self.is_final) = (0, 0, State::Block, false);
     }
@@ -209,7 +209,7 @@ impl Distances {
         Some(if is_sound { State::Dynamic } else { State::Lost })
     }
 
-    fn end_symbols(&mut self, stop: Stop, bits: &mut Bits<'_>) -> State {
+    fn end_symbols(&self, stop: Stop, bits: &mut Bits<'_>) -> State {
         match stop {
             Stop::EndOfBlock => self.end_block(bits),
             Stop::TooFar => State::TooFar,
@@ -217,7 +217,7 @@ impl Distances {
         }
     }
 
-    fn end_block(&mut self, bits: &mut Bits<'_>) -> State {
+    fn end_block(&self, bits: &mut Bits<'_>) -> State {
         if self.is_final {
             bits.align();
         }
@@ -367,7 +367,7 @@ type LengthCode = Code<LENGTH_SYMBOLS, 128, 3>;
 
 /// A canonical Huffman code (RFC 1951 section 3.2.2), decoded to classes of symbols: what is to be known of a symbol here.
 ///
-/// An entry is a class above [`LEN_BITS`](Self) bits of the code's length.
+/// An entry is a class and, in the lowest `LEN_BITS` bits, the length of the code.
 struct Code<const SYMBOLS: usize, const TABLE: usize, const LEN_BITS: u32> {
     /// The entry of each short code, at all indices that begin (from the least significant bit) with it; zero for longer ones.
     table: [u8; TABLE],
@@ -470,7 +470,7 @@ impl<const SYMBOLS: usize, const TABLE: usize, const LEN_BITS: u32> Code<SYMBOLS
     /// The same for a code that is too long for the table.
     #[cold]
     fn long_entry(&self, bits: u64) -> u8 {
-        // The first code of a length, where its symbol is, and how far behind it the bits are.
+        // Where the symbols of a length begin, and how far behind their first code the bits are.
         let (mut index, mut offset) = (0, 0);
         for len in 1..16 {
             offset = 2 * offset + (bits >> (len - 1) & 1) as u16;

@@ -24,7 +24,8 @@ pub(super) fn canonical(lengths: &[u8]) -> Vec<(u8, u16)> {
     for len in 1..=15 {
         for (symbol, _) in lengths.iter().enumerate().filter(|(_, of)| **of == len) {
             codes[symbol] = (len, code);
-            code += 1;
+            // An over-subscribed code is no code, but its lengths can be written.
+            code = u16::wrapping_add(code, 1);
         }
         code <<= 1;
     }
@@ -56,7 +57,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn bits(&mut self, value: u16, bits: u32) -> &mut Self {
         for bit in 0..bits {
-            if self.len % 8 == 0 {
+            if self.len.is_multiple_of(8) {
                 self.bytes.push(0);
             }
             *self.bytes.last_mut().unwrap() |= ((value >> bit & 1) as u8) << (self.len % 8);
