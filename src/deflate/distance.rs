@@ -11,8 +11,9 @@
 /// two, and at every power of two a distance code ends, so the code decides.
 ///
 /// Malformed streams are not reported; that is the inflater's part. Where the bytes are no DEFLATE this stops looking, until
-/// [`reset`](Self::reset). It stops exactly where zlib finds an error, and so misses nothing that zlib goes on to inflate. A
-/// distance within the window that reaches back before the beginning of the stream is not noticed: the inflater refuses it.
+/// [`reset`](Self::reset). It stops where zlib finds an error, or sooner where one has become certain, and so misses nothing
+/// that zlib inflates. A distance within the window that reaches back before the beginning of the stream is not noticed: the
+/// inflater refuses it.
 ///
 /// What follows a final block begins a new stream at the next byte.
 ///
@@ -88,7 +89,7 @@ impl Distances {
             literals: 0,
             distances: 0,
             read: 0,
-            lengths: [0; _],
+            lengths: [0; MOST_LITERALS + MOST_DISTANCES],
             length_code: LengthCode::new(),
             codes: Codes::new(),
         }
