@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use std::vec;
 use std::vec::Vec;
 use streams::{DISTANCES, Inflated, LENGTHS, Naive, Token, Writer, canonical, first_too_far, fixed_lengths, inflated};
-use zlib_rs::{DeflateConfig, DeflateFlush, Inflate, InflateFlush, Strategy as Matching};
+use zlib_rs::{DeflateConfig, DeflateFlush, Strategy as Matching};
 
 /// The windows of RFC 7692 that this is for.
 const WINDOWS: core::ops::RangeInclusive<u8> = 8..=14;
