@@ -318,13 +318,16 @@ impl<C: Check> Assembly<C> {
         self.bytes.get_mut(self.filled..to)
     }
 
-    /// Room for up to `most` bytes that are not masked, for [`filled`](Self::filled): what is unused, or as much again as was filled.
+    /// Room for up to `most` bytes that are not masked, for [`filled`](Self::filled): what is unused, where that is as long as is
+    /// `wanted`, else at least as much again as was filled.
     #[cfg(feature = "deflate")]
-    pub(crate) fn room(&mut self, most: usize) -> &mut [u8] {
-        if self.bytes.len() == self.filled {
-            let more = self.filled.max(*DIRECT.start()).min(most);
-            self.bytes.reserve_exact(more);
-            self.bytes.resize(self.filled + more, 0);
+    pub(crate) fn room(&mut self, wanted: usize, most: usize) -> &mut [u8] {
+        if self.bytes.len() - self.filled < wanted.min(most) {
+            let to = self.filled.saturating_add(self.filled.max(wanted).min(most));
+            // A little more, so that messages that get longer bit by bit do not move it each time.
+            let capacity = to.next_multiple_of(*DIRECT.start()).min(self.filled.saturating_add(most));
+            self.bytes.reserve_exact(capacity - self.bytes.len());
+            self.bytes.resize(to, 0);
         }
         let to = self.bytes.len().min(self.filled.saturating_add(most));
         &mut self.bytes[self.filled..to]
