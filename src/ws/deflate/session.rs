@@ -214,7 +214,7 @@ fn inflate<C: Check>(inflater: &mut Inflater, mut bytes: &[u8], to: &mut Assembl
         // One byte more than may come, so that it shows.
         let most = limit.saturating_add(1).saturating_sub(to.len() as u64);
         let wanted = bytes.len().saturating_mul(RATIO) + SLACK;
-        let room = to.room(wanted, usize::try_from(most).unwrap_or(usize::MAX));
+        let room = to.room((SLACK, wanted), usize::try_from(most).unwrap_or(usize::MAX));
         let len = room.len();
         let Inflated { taken, made, error } = inflater.inflate(bytes, room);
         to.filled(made, Key::NONE).map_err(|_| Error::InvalidUtf8)?;
