@@ -60,7 +60,8 @@ fn table() {
                 }
             }
             for (level, row) in LEVELS.iter().zip(best) {
-                let cells = row.map(|(bytes, sending, receiving)| format!("{bytes:.0} B {sending:.1} + {receiving:.1} us"));
+                let cells =
+                    row.map(|(bytes, sending, receiving)| format!("{bytes:.0} B {sending:.1} + {receiving:.1} us"));
                 println!("| {size} | {takeover:?} | {level} | {} |", cells.join(" | "));
             }
         }
@@ -69,8 +70,7 @@ fn table() {
 
 /// Bytes of a message's frame, and the microseconds that sending and receiving it take: of the best round.
 fn cost(size: usize, takeover: Takeover, level: u8, memory: u8) -> (f64, f64, f64) {
-    let config =
-        DeflateConfig { level, memory, threshold: 0, server_takeover: takeover, ..DeflateConfig::DEFAULT };
+    let config = DeflateConfig { level, memory, threshold: 0, server_takeover: takeover, ..DeflateConfig::DEFAULT };
     let agreed = agreed(&config);
     let each = ((64 << 10) / size).clamp(4, 32);
     let mut pairs: Vec<(Connection, Connection)> = (0..CONNECTIONS).map(|_| pair(agreed)).collect();

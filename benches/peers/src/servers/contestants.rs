@@ -55,7 +55,8 @@ pub fn build(tautline: Option<&str>, uwebsockets: Option<&str>, npm: bool) -> Re
         arguments: |work| bare_arguments(work, &[]),
     }];
     if let Some(program) = tautline {
-        let ours = |name, arguments| Contestant { name, dialect: Dialect::WebSocket, program: program.clone(), arguments };
+        let ours =
+            |name, arguments| Contestant { name, dialect: Dialect::WebSocket, program: program.clone(), arguments };
         contestants.push(ours(OURS, |work| match work {
             Work::FanOut(_) => words("--workers 1 --mode broadcast"),
             Work::Deflate(shape) => words(&deflating_tautline(shape)),

@@ -140,7 +140,9 @@ impl Sequence {
             let mut packed = Vec::with_capacity(2 * SIZE);
             let outcome = deflate.compress_vec(message.as_bytes(), &mut packed, FlushCompress::Sync);
             outcome.map_err(|error| format!("the sequence: {error}"))?;
-            let Some(payload) = packed.strip_suffix(&TAIL) else { return Err("the sequence is not flushed".to_owned()) };
+            let Some(payload) = packed.strip_suffix(&TAIL) else {
+                return Err("the sequence is not flushed".to_owned());
+            };
             frames.push(wire::deflated_message(payload));
         }
         let (mut bytes, mut starts) = (Vec::new(), vec![0]);
@@ -313,7 +315,8 @@ mod tests {
             let frame = line.next(1, &sequence);
             let head = if frame[1] & 0x7f == 126 { 4 } else { 2 };
             let key = &frame[head..head + 4];
-            let payload: Vec<u8> = frame[head + 4..].iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
+            let payload: Vec<u8> =
+                frame[head + 4..].iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key).collect();
             let mut text = Vec::with_capacity(2 * SIZE);
             inflate_into(&mut inflate, &payload, &mut text).unwrap();
             inflate_into(&mut inflate, &TAIL, &mut text).unwrap();

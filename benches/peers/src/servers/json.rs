@@ -5,18 +5,27 @@ use std::fmt::Write;
 use crate::random::Random;
 
 const FIRST: [&str; 16] = [
-    "Amélie", "Björn", "Chen", "Dolores", "Emeka", "Fatima", "Goran", "Hana", "Ines", "João", "Kwame", "Lena", "Mateusz",
-    "Nia", "Oskar", "Priya",
+    "Amélie", "Björn", "Chen", "Dolores", "Emeka", "Fatima", "Goran", "Hana", "Ines", "João", "Kwame", "Lena",
+    "Mateusz", "Nia", "Oskar", "Priya",
 ];
 const LAST: [&str; 16] = [
-    "Abara", "Berg", "Castillo", "Dvořák", "Eriksen", "Fischer", "García", "Hughes", "Ivanova", "Jensen", "Kimura", "Lopez",
-    "Müller", "Novak", "Okafor", "Patel",
+    "Abara", "Berg", "Castillo", "Dvořák", "Eriksen", "Fischer", "García", "Hughes", "Ivanova", "Jensen", "Kimura",
+    "Lopez", "Müller", "Novak", "Okafor", "Patel",
 ];
 const KINDS: [&str; 6] = ["created", "updated", "assigned", "shipped", "returned", "closed"];
-const WORDS: [&str; 24] = [
-    "order", "please", "invoice", "delay", "customer", "warehouse", "pallet", "before", "noon", "reference", "damaged",
-    "replace", "confirm", "carrier", "pickup", "address", "changed", "urgent", "partial", "refund", "weight", "label",
-    "express", "signature",
+const WORDS: [&str; 12] = [
+    "order ",
+    "invoice ",
+    "delayed ",
+    "customer ",
+    "warehouse ",
+    "pallet ",
+    "before noon ",
+    "damaged ",
+    "confirm ",
+    "carrier ",
+    "express ",
+    "signature ",
 ];
 
 /// The `nth` message of `size` bytes, 100 at least.
@@ -53,7 +62,6 @@ pub fn message(nth: u64, size: usize) -> String {
     const END: &str = "\"}";
     while text.len() < size - END.len() {
         text.push_str(pick(&WORDS, &mut random));
-        text.push(' ');
     }
     // The note's words are ASCII.
     text.truncate(size - END.len());

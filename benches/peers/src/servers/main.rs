@@ -168,8 +168,7 @@ fn run(options: Options) -> Result<ExitCode, String> {
         }
         _ => {}
     }
-    let mut contestants = 
-        contestants::build(options.tautline.as_deref(), options.uwebsockets.as_deref(), options.npm)?;
+    let mut contestants = contestants::build(options.tautline.as_deref(), options.uwebsockets.as_deref(), options.npm)?;
     contestants.retain(|contestant| {
         options.servers.is_empty()
             || cells.iter().any(|cell| cell.work.reference() == contestant.name)
