@@ -84,11 +84,8 @@ pub fn build(tautline: Option<&str>, uwebsockets: Option<&str>, npm: bool) -> Re
             dialect: Dialect::WebSocket,
             program: compile_uwebsockets(Path::new(source), &bare.with_file_name("uwebsockets"))?,
             arguments: |work| match work {
-                Work::FanOut(FanOut { transport: Transport::EventStream, .. }) => None,
+                Work::FanOut(FanOut { transport: Transport::EventStream, .. }) | Work::Deflate(_) => None,
                 Work::FanOut(_) => words("--mode broadcast"),
-                // The one level that it has.
-                Work::Deflate(Deflate { level: 6, .. }) => words("--mode deflate"),
-                Work::Deflate(_) => None,
                 _ => words("--mode echo"),
             },
         });
@@ -178,13 +175,13 @@ fn executable(manifest_dir: &Path, target: &[&str]) -> Result<PathBuf, String> {
     path.map(PathBuf::from).ok_or_else(|| format!("cargo names no executable for {}", target.join(" ")))
 }
 
-/// Compiles the server beside this file against uWebSockets' own source and the system's zlib, without TLS.
+/// Compiles the server beside this file against uWebSockets' own source, without TLS and compression.
 fn compile_uwebsockets(source: &Path, into: &Path) -> Result<PathBuf, String> {
     let script = r#"
         set -e
         mkdir -p "$2" && cd "$2"
         cc -O3 -flto -DLIBUS_NO_SSL -I "$1/uSockets/src" -c "$1"/uSockets/src/*.c "$1"/uSockets/src/eventing/*.c
-        c++ -std=c++20 -O3 -flto=auto -DLIBUS_NO_SSL -I "$1/src" -I "$1/uSockets/src" "$3" ./*.o -lz -o uwebsockets
+        c++ -std=c++20 -O3 -flto=auto -DLIBUS_NO_SSL -DUWS_NO_ZLIB -I "$1/src" -I "$1/uSockets/src" "$3" ./*.o -o uwebsockets
     "#;
     let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/servers/uwebsockets.cpp");
     let source = source.canonicalize().map_err(|error| format!("{}: {error}", source.display()))?;

@@ -1,5 +1,4 @@
-// uWebSockets as `servers` measures it, where its source is at hand. Takes --port P and --mode echo, deflate (an echo with
-// permessage-deflate and context takeover, always at zlib's default level) or broadcast.
+// uWebSockets as `servers` measures it, where its source is at hand. Takes --port P and --mode echo or broadcast.
 
 #include "App.h"
 
@@ -10,17 +9,14 @@ struct Nothing {};
 
 int main(int count, char **arguments) {
     int port = 0;
-    bool broadcast = false, deflate = false;
+    bool broadcast = false;
     for (int at = 1; at + 1 < count; at += 2) {
         if (!std::strcmp(arguments[at], "--port")) port = std::atoi(arguments[at + 1]);
-        if (std::strcmp(arguments[at], "--mode")) continue;
-        broadcast = !std::strcmp(arguments[at + 1], "broadcast");
-        deflate = !std::strcmp(arguments[at + 1], "deflate");
+        if (!std::strcmp(arguments[at], "--mode")) broadcast = !std::strcmp(arguments[at + 1], "broadcast");
     }
     uWS::App app;
     uWS::App::WebSocketBehavior<Nothing> behavior;
     behavior.compression = uWS::DISABLED;
-    if (deflate) behavior.compression = uWS::CompressOptions(uWS::DEDICATED_COMPRESSOR | uWS::DEDICATED_DECOMPRESSOR);
     behavior.maxPayloadLength = 1024 * 1024;
     behavior.maxBackpressure = 1024 * 1024;
     behavior.idleTimeout = 120;
@@ -30,9 +26,7 @@ int main(int count, char **arguments) {
             app.publish("all", message, code);
         };
     } else {
-        behavior.message = [deflate](auto *socket, std::string_view message, uWS::OpCode code) {
-            socket->send(message, code, deflate);
-        };
+        behavior.message = [](auto *socket, std::string_view message, uWS::OpCode code) { socket->send(message, code); };
     }
     app.ws<Nothing>("/*", std::move(behavior));
     app.listen("127.0.0.1", port, [](auto *listening) {
