@@ -16,7 +16,7 @@ PYTHON = TARGET / "venv" / "bin" / "python"
 RUST = TARGET / "rust" / "debug" / "tautline-interop"
 
 #: How long a puppet may take to say what it must. Far more than it needs: a busy machine is no difference.
-PATIENCE = 20.0
+PATIENCE = 10.0
 
 
 class Difference(Exception):
@@ -36,6 +36,9 @@ class Puppet:
             [str(argument) for argument in arguments], cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.events = queue.SimpleQueue()
+        #: What it said that it cannot do, and the puppet at the other end, which may wait for that.
+        self.refusal = None
+        self.other = self
         #: Whether it is in a connection, as far as it has said.
         self.is_open = False
         threading.Thread(target=self._read, daemon=True).start()
@@ -45,7 +48,10 @@ class Puppet:
             event = line.split()
             if event[0] in ("open", "closed"):
                 self.is_open = event[0] == "open"
-            self.events.put(event)
+            if event[0] == "cannot":
+                self.refusal = " ".join(event[1:])
+            else:
+                self.events.put(event)
         self.events.put(["gone"])
 
     def tell(self, *words):
@@ -60,12 +66,15 @@ class Puppet:
         until, last = time.monotonic() + patience, ""
         while True:
             try:
-                event = self.events.get(timeout=max(until - time.monotonic(), 0.001))
+                event = self.events.get(timeout=0.05)
             except queue.Empty:
-                raise Difference(f"{self.name} said nothing{last}") from None
+                for puppet in (self, self.other):
+                    if puppet.refusal is not None:
+                        raise Cannot(puppet.refusal) from None
+                if time.monotonic() > until:
+                    raise Difference(f"{self.name} said nothing{last}") from None
+                continue
             last = f" behind: {shorten(event)}"
-            if event[0] == "cannot":
-                raise Cannot(" ".join(event[1:]))
             if event[0] not in ignoring:
                 return event
 
@@ -94,6 +103,7 @@ class Puppet:
                 raise Difference(f"{self.name} is gone")
 
     def forget(self):
+        self.refusal = None
         while not self.events.empty():
             self.events.get()
 

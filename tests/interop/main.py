@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 
+import streams
 import websocket
 from driver import HERE, Report
 
@@ -17,6 +18,8 @@ def main():
     report = Report(HERE / "expectations.txt")
     began = time.monotonic()
     websocket.run(report, [peer for peer in websocket.PEERS if peer in wanted], arguments.quick, deflate=False)
+    if "sse" in wanted:
+        streams.run(report)
     fine = report.finish(whole=not (arguments.only or arguments.quick))
     print(f"{time.monotonic() - began:.0f} s")
     return 0 if fine else 1

@@ -271,6 +271,7 @@ class Pair:
 
     def start(self):
         self.ours, self.peer = self.start_ours(), self.start_peer()
+        self.ours.other, self.peer.other = self.peer, self.ours
         server, self.client = (self.ours, self.peer) if self.role == "server" else (self.peer, self.ours)
         self.port = server.expect("listening")[0]
         self.client.expect("ready")

@@ -18,6 +18,7 @@ from wsproto.events import (
     TextMessage,
 )
 from wsproto.extensions import PerMessageDeflate
+from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import RemoteProtocolError
 
 
@@ -83,7 +84,8 @@ class Puppet:
                         pieces.append(event.data.encode() if text else bytes(event.data))
                         # The library has no limit: whoever puts messages together keeps one.
                         if sum(map(len, pieces)) > LARGEST:
-                            writer.write(ws.send(CloseConnection(1009, "too big")))
+                            if ws.state is ConnectionState.OPEN:
+                                writer.write(ws.send(CloseConnection(1009, "too big")))
                             continue
                         if event.message_finished:
                             say("text" if text else "binary", to_hex(b"".join(pieces)))
@@ -94,8 +96,10 @@ class Puppet:
                     case Pong():
                         say("pong", to_hex(event.payload))
                     case CloseConnection():
+                        # In any other state but these it is the answer to our own.
                         seen = (event.code, (event.reason or "").encode())
-                        if ws.state is ConnectionState.REMOTE_CLOSING:
+                        if ws.state in (ConnectionState.REMOTE_CLOSING, ConnectionState.OPEN):
+                            # `OPEN`: what came cannot be read, and this is what to send.
                             writer.write(ws.send(event.response()))
             await writer.drain()
             if ws.state is ConnectionState.CLOSED:
@@ -126,8 +130,7 @@ class Puppet:
                 if words:
                     self.send(CloseConnection(int(words[0]), from_hex(words[1]).decode() or None))
                 else:
-                    # The code that stands for none.
-                    self.send(CloseConnection(1005))
+                    self.send(CloseConnection(CloseReason.NO_STATUS_RCVD))
             case "badtext":
                 say("cannot", "its text messages are strings")
             case "plain":

@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! tautline-interop tautline|tungstenite|fastwebsockets server|client [DEFLATE]
-//! tautline-interop events PORT PATH
+//! tautline-interop stream                  a server of event streams
+//! tautline-interop source PORT PATH        a client of one
 //! ```
 //!
 //! The language of puppets is described in `tests/interop/README.md`; those of other implementations speak it, too.
 
 mod fastwebsockets_peer;
 mod source;
+mod stream;
 mod tautline_peer;
 mod tungstenite_peer;
 mod wire;
@@ -23,7 +25,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match *arguments {
-        ["events", port, path] => source::run(port, path),
+        ["source", port, path] => source::run(port, path),
+        ["stream"] => stream::run(),
         [library, role, ref deflate @ ..] if deflate.len() <= 1 => {
             let role = match role {
                 "server" => Role::Server,
@@ -49,6 +52,6 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("tautline-interop tautline|tungstenite|fastwebsockets server|client [DEFLATE], or events PORT PATH");
+    eprintln!("tautline-interop tautline|tungstenite|fastwebsockets server|client [DEFLATE], stream, or source PORT PATH");
     ExitCode::FAILURE
 }

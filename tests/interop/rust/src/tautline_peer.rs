@@ -176,7 +176,7 @@ fn text(bytes: &[u8]) -> Result<&str, String> {
     std::str::from_utf8(bytes).map_err(|error| error.to_string())
 }
 
-fn port(address: &ListenAddress) -> String {
+pub fn port(address: &ListenAddress) -> String {
     match address {
         ListenAddress::Tcp(address) => address.port().to_string(),
         other => format!("{other:?}"),
