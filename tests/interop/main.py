@@ -17,7 +17,7 @@ def main():
     wanted = arguments.only or [*websocket.PEERS, "echo", "sse"]
     report = Report(HERE / "expectations.txt")
     began = time.monotonic()
-    websocket.run(report, [peer for peer in websocket.PEERS if peer in wanted], arguments.quick, deflate=False)
+    websocket.run(report, [peer for peer in websocket.PEERS if peer in wanted], arguments.quick)
     if "sse" in wanted:
         streams.run(report)
     fine = report.finish(whole=not (arguments.only or arguments.quick))

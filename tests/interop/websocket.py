@@ -240,19 +240,17 @@ COMPRESSED = {
 }
 
 
-def run(report, peers, quick, deflate):
+def run(report, peers, quick):
     for peer in peers:
         for role, peers_role in (("server", "client"), ("client", "server")):
             table = (peer, f"ours is the {role}")
-            for column, (ours, theirs) in columns(peer, quick, deflate).items():
+            for column, (ours, theirs) in columns(peer, quick).items():
                 pair = Pair(role, peers_role, peer, ours, theirs)
                 pair.run(report, table, column)
             report.print_table(table)
 
 
-def columns(peer, quick, deflate):
-    if not deflate:
-        return PLAIN | (DECLINED_BY_OURS if peer in COMPRESSING else {})
+def columns(peer, quick):
     if peer not in COMPRESSING:
         return PLAIN | DECLINED_BY_PEER
     if quick:

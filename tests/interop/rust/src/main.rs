@@ -52,6 +52,8 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("tautline-interop tautline|tungstenite|fastwebsockets server|client [DEFLATE], stream, or source PORT PATH");
+    eprintln!(
+        "tautline-interop tautline|tungstenite|fastwebsockets server|client [DEFLATE], stream, or source PORT PATH"
+    );
     ExitCode::FAILURE
 }

@@ -11,7 +11,7 @@ use tautline::http::url::Url;
 use tautline::net::{
     Accept, Config, Connect, Context, Control, Ended, Handler, ListenAddress, ListenConfig, Message, PeerId, Server,
 };
-use tautline::ws::{self, CloseCode, HandshakeConfig, apply_mask};
+use tautline::ws::{self, CloseCode, DeflateConfig, HandshakeConfig, Takeover, apply_mask};
 
 pub fn run(role: Role, deflate: &str) -> Outcome {
     let mut config = Config::default();
@@ -22,8 +22,8 @@ pub fn run(role: Role, deflate: &str) -> Outcome {
     config.queue.limit = 4 * LARGEST_MESSAGE;
     // A ping of its own would come between the answers.
     config.ws.heartbeat = None;
-    let handshake = HandshakeConfig::default();
-    let _ = deflate;
+    config.ws.deflate = compression(deflate)?;
+    let handshake = HandshakeConfig { deflate: config.ws.deflate, ..HandshakeConfig::default() };
     let handshake = Arc::new(handshake.check()?);
     let listen = ListenConfig::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     let server = Server::start(&config, &[listen], Some(NonZeroUsize::MIN), |_| Puppet::default())?;
@@ -39,6 +39,28 @@ pub fn run(role: Role, deflate: &str) -> Outcome {
     handle.stop();
     server.join();
     Ok(())
+}
+
+/// What the names of compression mean. But for `default` all messages are compressed, so that each case has something to show.
+fn compression(name: &str) -> Result<Option<DeflateConfig>, Box<dyn std::error::Error>> {
+    let all = |takeover, window| DeflateConfig {
+        threshold: 0,
+        server_takeover: takeover,
+        client_takeover: takeover,
+        server_window: window,
+        client_window: window,
+        ..DeflateConfig::DEFAULT
+    };
+    Ok(match name {
+        "off" => None,
+        "default" => Some(DeflateConfig::DEFAULT),
+        "takeover" => Some(all(Takeover::Kept, 15)),
+        "no-takeover" => Some(all(Takeover::None, 15)),
+        _ => {
+            let bits = name.strip_prefix("bits-").ok_or("no such compression")?.parse()?;
+            Some(all(Takeover::Kept, bits))
+        }
+    })
 }
 
 #[derive(Default)]
@@ -130,6 +152,13 @@ fn obey(command: Command, cx: &mut Context<'_, Side>) -> Result<(), String> {
         };
         return sent.map_err(|error| error.to_string());
     }
+    if let Command::Plain(kind, payload) = &command {
+        let sent = match kind {
+            Kind::Text => cx.send_uncompressed(Message::Text(text(payload)?)),
+            Kind::Binary => cx.send_uncompressed(Message::Binary(payload)),
+        };
+        return sent.map_err(|error| error.to_string());
+    }
     let (connection, out) = cx.websocket().ok_or("no WebSocket")?;
     let done = match command {
         Command::Begin(Kind::Text, first) => connection.begin(ws::Kind::Text, &first, out),
@@ -168,8 +197,19 @@ fn text_frame(side: Side, bytes: &[u8]) -> Vec<u8> {
 
 /// What was agreed on compression.
 fn agreed(cx: &mut Context<'_, Side>) -> String {
-    let _ = cx;
-    "-".into()
+    let Some(deflate) = cx.websocket().and_then(|(connection, _)| connection.deflate().copied()) else {
+        return "-".into();
+    };
+    let mut agreed = Vec::new();
+    for (takeover, side) in [(deflate.server_takeover(), "server"), (deflate.client_takeover(), "client")] {
+        if takeover == Takeover::None {
+            agreed.push(format!("{side}_no_context_takeover"));
+        }
+    }
+    for (window, side) in [(deflate.server_window(), "server"), (deflate.client_window(), "client")] {
+        agreed.push(format!("{side}_max_window_bits={window}"));
+    }
+    agreed.join(";")
 }
 
 fn text(bytes: &[u8]) -> Result<&str, String> {
