@@ -13,10 +13,15 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 TARGET = ROOT / "target" / "interop"
 PYTHON = TARGET / "venv" / "bin" / "python"
+EXAMPLES = ROOT / "target" / "debug" / "examples"
 RUST = TARGET / "rust" / "debug" / "tautline-interop"
 
 #: How long a puppet may take to say what it must. Far more than it needs: a busy machine is no difference.
 PATIENCE = 10.0
+
+
+#: A column of the table.
+WIDE = 20
 
 
 class Difference(Exception):
@@ -116,6 +121,25 @@ class Puppet:
             self.process.wait()
 
 
+class Example:
+    """One of the examples, on a free port."""
+
+    def __init__(self, name, *arguments):
+        self.process = subprocess.Popen(
+            [EXAMPLES / name, "--port", "0", "--workers", "1", *arguments], stdout=subprocess.PIPE, text=True
+        )
+        line = self.process.stdout.readline()
+        # What follows must not fill the pipe.
+        threading.Thread(target=self.process.stdout.read, daemon=True).start()
+        digits = line.rstrip().rstrip("/").rpartition(":")[2].split()[0].split("/")[0]
+        self.port = int(digits)
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
 def shorten(words):
     return " ".join(word if len(word) <= 60 else f"{word[:50]}.. ({len(word) // 2} bytes)" for word in words)
 
@@ -165,9 +189,9 @@ class Report:
         columns = list(dict.fromkeys(column for row in rows.values() for column in row))
         width = max(map(len, rows)) + 2
         print(f"\n{table[0]}, {table[1]}")
-        print(" " * width + "".join(f"{column:13}" for column in columns))
+        print(" " * width + "".join(f"{column:{WIDE}}" for column in columns))
         for case, row in rows.items():
-            print(f"{case:{width}}" + "".join(f"{'/'.join(row.get(column, ['.'])):13}" for column in columns).rstrip())
+            print(f"{case:{width}}" + "".join(f"{'/'.join(row.get(column, ['.'])):{WIDE}}" for column in columns).rstrip())
         sys.stdout.flush()
 
     def finish(self, whole):

@@ -18,6 +18,8 @@ def main():
     report = Report(HERE / "expectations.txt")
     began = time.monotonic()
     websocket.run(report, [peer for peer in websocket.PEERS if peer in wanted], arguments.quick)
+    if "echo" in wanted:
+        websocket.run_echo(report, websocket.PEERS)
     if "sse" in wanted:
         streams.run(report)
     fine = report.finish(whole=not (arguments.only or arguments.quick))

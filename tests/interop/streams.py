@@ -8,7 +8,7 @@ import threading
 import time
 import urllib.request
 
-from driver import PYTHON, RUST, TARGET, Difference, Puppet, judge
+from driver import PYTHON, RUST, Difference, Example, Puppet, judge
 
 CLIENTS = {
     "eventsource": ("node", "peers/events.mjs", "eventsource"),
@@ -16,8 +16,6 @@ CLIENTS = {
     "httpx-sse": (PYTHON, "peers/events.py", "httpx-sse"),
     "sseclient-py": (PYTHON, "peers/events.py", "sseclient-py"),
 }
-
-EXAMPLES = TARGET / "examples" / "debug" / "examples"
 
 LONG = "0123456789abcdef" * (16 << 10)
 
@@ -213,25 +211,6 @@ def with_curl(report, table, url):
         ("HEAD", head_only),
     ):
         report.add(table, "curl", case, "ours", judge(check))
-
-
-class Example:
-    """One of the examples, on a free port."""
-
-    def __init__(self, name, *arguments):
-        self.process = subprocess.Popen(
-            [EXAMPLES / name, "--port", "0", "--workers", "1", *arguments], stdout=subprocess.PIPE, text=True
-        )
-        line = self.process.stdout.readline()
-        # What follows must not fill the pipe.
-        threading.Thread(target=self.process.stdout.read, daemon=True).start()
-        digits = line.rstrip().rstrip("/").rpartition(":")[2].split()[0].split("/")[0]
-        self.port = int(digits)
-        self.url = f"http://127.0.0.1:{self.port}"
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait()
 
 
 def post(url, body):

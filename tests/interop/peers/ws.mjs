@@ -9,12 +9,13 @@ const say = (event, ...words) => process.stdout.write([event, ...words].join(' '
 const hex = (bytes) => (bytes.length ? Buffer.from(bytes).toString('hex') : '-')
 const bytes = (word) => Buffer.from(word === '-' ? '' : word, 'hex')
 
-// `threshold` is the library's own, 1024 bytes; everything else is what a case asks for.
+// With `true`, messages of 1024 bytes and more are compressed, with a threshold of 0 all. A parameter that is `false` would be one that the other side
+// must not ask for.
 function compression() {
   const bits = /^bits-(\d+)$/.exec(deflate)
   if (deflate === 'off') return false
   if (deflate === 'default') return true
-  if (deflate === 'takeover') return { serverNoContextTakeover: false, clientNoContextTakeover: false, threshold: 0 }
+  if (deflate === 'takeover') return { threshold: 0 }
   if (deflate === 'no-takeover') return { serverNoContextTakeover: true, clientNoContextTakeover: true, threshold: 0 }
   if (bits) return { serverMaxWindowBits: Number(bits[1]), clientMaxWindowBits: Number(bits[1]), threshold: 0 }
   throw new Error(`no such compression: ${deflate}`)
