@@ -221,7 +221,7 @@ EVERYWHERE = {
     "lengths about 125 and 65535": messages(*("x" * n for n in (124, 125, 126, 127, 65534, 65535, 65536))),
     "1 MiB text": messages(RANDOM_TEXT),
     "1 MiB of random bytes": messages(RANDOM),
-    "16 KiB less of them": messages(RANDOM[16384:]),
+    "15/16 MiB of them": messages(RANDOM[LIMIT // 16 :]),
     "1 MiB of zeros": messages(bytes(LIMIT)),
     "200 messages": many(200),
     "100 each at once": both_at_once,
@@ -276,7 +276,7 @@ ECHOED = {
     "text": [("text", "hello"), ("text", CHARACTERS), ("text", "")],
     "binary": [("binary", bytes(range(256))), ("binary", b"")],
     "lengths about 125 and 65535": [("binary", b"x" * n) for n in (124, 125, 126, 127, 65534, 65535, 65536)],
-    "1 MiB": [("binary", bytes(LIMIT)), ("binary", RANDOM[16384:]), ("text", RANDOM_TEXT)],
+    "1 MiB": [("binary", bytes(LIMIT)), ("binary", RANDOM[LIMIT // 16 :]), ("text", RANDOM_TEXT)],
     "200 messages": [("text", JSON.format(index)) for index in range(200)],
 }
 
@@ -292,16 +292,22 @@ def run_echo(report, peers):
             client = Puppet(peer, [*PEERS[peer], "client", *([] if deflate == "off" else [deflate])])
             client.expect("ready")
             for case, payloads in ECHOED.items():
-                report.add(table, peer, f"{case}, {name}", "peer", judge(echoed, client, server, payloads))
-            report.add(table, peer, f"fragments, {name}", "peer", judge(echoed_fragments, client, server))
+                report.add(table, peer, f"{case}, {name}", "peer", judge(echoed, client, server, deflate, payloads))
+            report.add(table, peer, f"fragments, {name}", "peer", judge(echoed_fragments, client, server, deflate))
             client.stop()
         server.stop()
     report.print_table(table)
 
 
-def echoed(client, server, payloads):
+def enter(client, server, deflate):
     client.tell("connect", server.port)
-    client.expect("open")
+    (agreed,) = client.expect("open")
+    if (agreed == "-") != (deflate == "off"):
+        raise Difference(f"{agreed} was agreed on")
+
+
+def echoed(client, server, deflate, payloads):
+    enter(client, server, deflate)
     # All at once: many of them come in one read.
     for kind, payload in payloads:
         client.tell(kind, hexed(payload))
@@ -310,9 +316,8 @@ def echoed(client, server, payloads):
     leave(client)
 
 
-def echoed_fragments(client, server):
-    client.tell("connect", server.port)
-    client.expect("open")
+def echoed_fragments(client, server, deflate):
+    enter(client, server, deflate)
     send_fragments(client, "text", ["one ".encode(), "ß two ".encode(), b"three"])
     client.expect("text", hexed("one ß two three"))
     leave(client)
