@@ -157,6 +157,7 @@ class Report:
                 self.listed.append(parts)
         self.used = set()
         self.cells = {}
+        self.notes = {}
         self.cannot = defaultdict(list)
         self.bad = []
         self.counts = defaultdict(int)
@@ -192,7 +193,13 @@ class Report:
         print(" " * width + "".join(f"{column:{WIDE}}" for column in columns))
         for case, row in rows.items():
             print(f"{case:{width}}" + "".join(f"{'/'.join(row.get(column, ['.'])):{WIDE}}" for column in columns).rstrip())
+        for column, note in self.notes.get(table, {}).items():
+            print(f"{column}: {note}")
         sys.stdout.flush()
+
+    def note(self, table, column, text):
+        """A line below the table."""
+        self.notes.setdefault(table, {})[column] = text
 
     def finish(self, whole):
         """Prints the notes, and says whether all is as expected. An expectation that never came true counts only in a whole run."""

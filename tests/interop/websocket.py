@@ -350,7 +350,10 @@ class Pair:
 
     def run(self, report, table, column):
         # What was agreed concerns both at once.
-        outcome = self.play(agreement(column), "ours")
+        seen = []
+        outcome = self.play(lambda line: (seen.extend(line.agreed), agreement(column)(line)), "ours")
+        if seen and seen[0] != "-":
+            report.note(table, column, f"agreed on {seen[0].replace(';', '; ')}")
         report.add(table, column, "agreement", "both", outcome)
         if outcome is not None and "is not open" in str(outcome):
             return self.stop()

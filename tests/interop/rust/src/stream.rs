@@ -38,7 +38,7 @@ impl Handler for Script {
     type State = Option<Box<str>>;
 
     fn request(&mut self, head: &RequestHead<'_>, cx: &mut Context<'_, Self::State>) {
-        let id = head.headers().get("last-event-id").map(|id| String::from_utf8_lossy(id.as_ref()).into_owned());
+        let id = head.headers().get("last-event-id").map(|id| String::from_utf8_lossy(id).into_owned());
         let done = match (head.path(), id.as_deref()) {
             ("/script", None) => open(head, cx).and_then(|()| first_part(cx)),
             ("/script", Some("last")) => cx.reject(204).map_err(|error| error.to_string()),

@@ -81,9 +81,10 @@ fn serve(ws: &mut WebSocket<TcpStream>, commands: &Receiver<Command>) -> Result<
     ws.get_ref().set_read_timeout(Some(TICK))?;
     let mut closed = false;
     loop {
-        // Behind the end the next command is for the next connection.
-        while !closed {
-            match commands.try_recv() {
+        loop {
+            // Behind the end the next command is for the next connection.
+            let command = if closed { Err(TryRecvError::Empty) } else { commands.try_recv() };
+            match command {
                 Ok(command) => match obey(ws, command) {
                     Ok(()) => {}
                     Err(error) => say("failed", &[&error.to_string()]),
