@@ -56,10 +56,13 @@ def main():
         return
     reports = [report.split("=", 1) for report in arguments.reports]
     results = [(role, outcomes(path)) for role, path in reports]
-    differences = [line for role, ended in results for line in compare(role, expected, ended)]
-    for line in differences:
-        print(line)
-    if differences:
+    differs = False
+    for role, ended in results:
+        print("as {}: {}".format(role, counts(expected, ended)))
+        for difference, cases in differences(expected, ended).items():
+            print("  {}: {}".format(difference, " ".join(cases)))
+            differs = True
+    if differs:
         sys.exit(1)
     if arguments.summary:
         with open(arguments.summary, "w") as summary:
@@ -117,20 +120,26 @@ def outcomes(path):
     return {case: (end["behavior"], end["behaviorClose"], end["remoteCloseCode"]) for case, end in cases.items()}
 
 
-def compare(role, expected, ended):
-    """Prints the counts of one role, and yields what differs."""
-    run = [case for case in expected if case in ended]
-    fine = [case for case in run if ended[case][:2] == OK]
-    informational = [case for case in run if "INFORMATIONAL" in ended[case][:2]]
-    print("as {}: {} of {} cases run, {} OK, {} informational".format(
-        role, len(run), len(expected), len(fine), len(informational)))
+def counts(expected, ended):
+    run = [ended[case][:2] for case in expected if case in ended]
+    return "{} of {} cases run, {} OK, {} informational".format(
+        len(run), len(expected), run.count(OK), sum("INFORMATIONAL" in end for end in run))
+
+
+def differences(expected, ended):
+    """What is otherwise than expected, and of which cases."""
+    found = OrderedDict()
     for case in sorted(set(expected) | set(ended), key=key):
         if case not in ended:
-            yield "{} {}: did not run".format(role, case)
+            difference = "did not run"
         elif case not in expected:
-            yield "{} {}: ran, and is not in expected.txt".format(role, case)
+            difference = "ran, and is not expected"
         elif ended[case][:2] != expected[case]:
-            yield "{} {}: {} / {} (close code {}), expected {} / {}".format(*((role, case) + ended[case] + expected[case]))
+            difference = "{} / {} (close code {}), expected {} / {}".format(*(ended[case] + expected[case]))
+        else:
+            continue
+        found.setdefault(difference, []).append(case)
+    return found
 
 
 def summarize(made_by, expected, results):
@@ -143,8 +152,8 @@ def summarize(made_by, expected, results):
     for group in groups + ["all"]:
         cases = [case for case in expected if group in ("all", case.split(".")[0])]
         name = ("**all**", "") if group == "all" else (group, GROUPS[group])
-        counts = [" {} |".format(count(ended, cases)) for _, ended in results]
-        lines += ["| {} | {} | {} |".format(name[0], name[1], len(cases)) + "".join(counts)]
+        columns = [" {} |".format(count(ended, cases)) for _, ended in results]
+        lines += ["| {} | {} | {} |".format(name[0], name[1], len(cases)) + "".join(columns)]
     lines += ["", "Behaviour and close of each case are compared with `expected.txt`. Other than OK are:", ""]
     for case in expected:
         for role, ended in results:
