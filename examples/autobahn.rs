@@ -18,7 +18,10 @@ use std::time::Duration;
 use lexopt::prelude::*;
 use tautline::http::url::Url;
 use tautline::time::Clock;
-use tautline::ws::{self, ClientHandshake, CloseCode, Connection, HandshakeConfig, HandshakeEvent, Limits, SendError};
+use tautline::ws::{
+    self, ClientHandshake, CloseCode, Connection, DeflateConfig, HandshakeConfig, HandshakeEvent, Limits, SendError,
+    Takeover,
+};
 use tautline::{Buffers, Input, Instant, Output};
 
 const HELP: &str = "autobahn [--url ws://127.0.0.1:9001] [--agent tautline]";
@@ -90,9 +93,16 @@ impl Client {
     fn new() -> Result<Self, Failure> {
         let (message, fragments) = (MESSAGE as u64, FRAGMENTS);
         let limits = Limits { message, frame: message, fragments, ..Limits::DEFAULT };
+        // Cases 12 and 13 are about compression, so short messages are compressed, too, and with context where the case allows it.
+        let deflate = DeflateConfig {
+            threshold: 0,
+            server_takeover: Takeover::Kept,
+            client_takeover: Takeover::Kept,
+            ..DeflateConfig::DEFAULT
+        };
         Ok(Self {
             clock: Clock::new(),
-            handshake: Arc::new(HandshakeConfig::default().check()?),
+            handshake: Arc::new(HandshakeConfig { deflate: Some(deflate), ..HandshakeConfig::default() }.check()?),
             connection: Arc::new(ws::Config { limits, ..ws::Config::DEFAULT }.check()?),
         })
     }
@@ -123,9 +133,13 @@ impl Client {
                     handshake.handle_eof(now);
                 }
                 while let Some(event) = handshake.next_event(&mut input, &mut out, now)? {
-                    if let HandshakeEvent::Open(_) = event {
+                    if let HandshakeEvent::Open(opened) = event {
                         // What the server sent behind its answer is still in the input.
-                        connection = Some(Connection::client(Arc::clone(&self.connection), seed(), now));
+                        let plain = Connection::client(Arc::clone(&self.connection), seed(), now);
+                        connection = Some(match opened.deflate() {
+                            Some(deflate) => plain.with_deflate(deflate),
+                            None => plain,
+                        });
                     }
                 }
             }
