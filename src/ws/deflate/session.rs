@@ -162,6 +162,8 @@ pub(in crate::ws) struct Passed {
     pub(in crate::ws) taken: usize,
     /// Nothing more comes of what was taken.
     pub(in crate::ws) dry: bool,
+    /// What is wrong behind the data.
+    pub(in crate::ws) error: Option<Error>,
 }
 
 impl Packed {
@@ -177,7 +179,7 @@ impl Packed {
         data.resize(PIECE.1, 0);
         let bytes = input.peek(len.min(PIECE.0));
         crate::payload::unmask_binary(bytes, key);
-        let Inflated { taken, made } = inflater.inflate(bytes, &mut data)?;
+        let Inflated { taken, made, error } = inflater.inflate(bytes, &mut data);
         // What was not taken comes again, as it was.
         crate::payload::unmask_binary(&mut bytes[taken..], key.after(taken));
         input.skip(taken);
@@ -187,7 +189,7 @@ impl Packed {
         if self.passed > self.limit {
             return Err(Error::MessageTooBig);
         }
-        Ok(Passed { data, taken, dry })
+        Ok(Passed { data, taken, dry, error: error.map(Error::from) })
     }
 
     /// Ends a message that was passed on.
@@ -207,15 +209,17 @@ fn inflate<C: Check>(inflater: &mut Inflater, mut bytes: &[u8], to: &mut Assembl
         let most = limit.saturating_add(1).saturating_sub(to.len() as u64);
         let room = to.room(usize::try_from(most).unwrap_or(usize::MAX));
         let len = room.len();
-        let Inflated { taken, made } = inflater.inflate(bytes, room)?;
+        let Inflated { taken, made, error } = inflater.inflate(bytes, room);
         to.filled(made, Key::NONE).map_err(|_| Error::InvalidUtf8)?;
         if to.len() as u64 > limit {
             return Err(Error::MessageTooBig);
         }
+        if let Some(error) = error {
+            return Err(error.into());
+        }
         bytes = &bytes[taken..];
         if made < len {
-            // It had room, so all that there is was taken and made.
-            return if bytes.is_empty() { Ok(()) } else { Err(Error::CorruptDeflate) };
+            return Ok(());
         }
     }
 }
@@ -224,6 +228,7 @@ impl From<InflateError> for Error {
     fn from(error: InflateError) -> Self {
         match error {
             InflateError::Corrupt => Self::CorruptDeflate,
+            InflateError::TooFar => Self::BeyondWindow,
         }
     }
 }
