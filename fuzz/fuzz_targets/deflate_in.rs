@@ -55,7 +55,7 @@ fn deflate_in(data: &[u8]) {
 
     let whole = receive(&wire, &[wire.len().max(1)]);
     assert_eq!(receive(&wire, &cuts), whole, "cut at every {cuts:?}");
-    if wire.len() < 3000 {
+    if wire.len() < 1500 {
         assert_eq!(receive(&wire, &[1]), whole, "cut everywhere");
     }
     // What came so far is told so far: no more, and nothing else.
@@ -82,7 +82,7 @@ fn frames(role: Role, deflate: &Deflate, honest: bool, steps: &mut Steps<'_>) ->
     let bits = if honest { window.ilog2().max(9) } else { 15 };
     let mut compressor = zlib_rs::Deflate::new(1 + i32::from(steps.byte() % 9), false, bits as u8);
     let mut frames = Vec::new();
-    while let (Some(how), true) = (steps.next(), frames.len() < 60) {
+    while let (Some(how), true) = (steps.next(), frames.len() < 30) {
         let opcode = if how & 1 == 0 { TEXT } else { BINARY };
         let content = if how & 64 == 0 { steps.content() } else { steps.text().into_bytes() };
         let (first, payload) = match how >> 1 & 3 {
@@ -247,7 +247,7 @@ fn naive(frames: &[(u8, Vec<u8>)], role: Role, deflate: &Deflate, limits: &Limit
             return (told, Some(if waits { Code::Unclear } else { code }));
         }
         if fin {
-            if compressed && !kept && window == 1 << 15 {
+            if compressed && !kept && window == 1 << 15 && made.len() < 8 << 10 {
                 assert_eq!(
                     inflated(&payload).unwrap_or_else(|| made.clone()),
                     made,
@@ -268,7 +268,7 @@ fn naive(frames: &[(u8, Vec<u8>)], role: Role, deflate: &Deflate, limits: &Limit
 fn inflated(payload: &[u8]) -> Option<Vec<u8>> {
     let bytes = [payload, &[0, 0, 0xff, 0xff]].concat();
     let mut stream = zlib_rs::Inflate::new(false, 15);
-    let mut room = vec![0; 80_000];
+    let mut room = vec![0; 8 << 10];
     let status = stream.decompress(&bytes, &mut room, zlib_rs::InflateFlush::SyncFlush).ok()?;
     room.truncate(stream.total_out() as usize);
     (status != zlib_rs::Status::StreamEnd).then_some(room)

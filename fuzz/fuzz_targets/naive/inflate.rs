@@ -246,12 +246,13 @@ impl<'a> Run<'a> {
 
     /// The next `n` bits, the first one lowest.
     fn bits(&mut self, n: u32) -> Result<u32, Fault> {
-        let mut value = 0;
-        for i in 0..n {
-            let byte = self.bytes.get(self.at / 8).ok_or(Fault::Cut)?;
-            value |= u32::from(byte >> (self.at % 8) & 1) << i;
-            self.at += 1;
+        if self.at + n as usize > self.bytes.len() * 8 {
+            return Err(Fault::Cut);
         }
+        let bytes = self.bytes[self.at / 8..].iter().take(3);
+        let word = bytes.rev().fold(0, |word, &byte| word << 8 | u32::from(byte));
+        let value = word >> (self.at % 8) & ((1 << n) - 1);
+        self.at += n as usize;
         Ok(value)
     }
 
