@@ -305,6 +305,13 @@ fn what_is_wrong_first_is_what_is_told_wherever_it_is_cut() {
         let long = role.frame(FIN | RSV1 | TEXT, &corrupt(&[b'a'; 2000]));
         gives_error_alone(role, limit(1000), FRESH, &long, Error::MessageTooBig);
         gives_error_alone(role, limit(3000), FRESH, &long, Error::CorruptDeflate);
+        // A limit is met where its last byte stands, whatever is behind it.
+        let mut both = vec![b'a'; 2000];
+        both[1000] = 0xff;
+        let payload = Compressor::new(15).flushed(&both, DeflateFlush::SyncFlush);
+        let both = role.frame(FIN | RSV1 | TEXT, &payload);
+        gives_error_alone(role, limit(1000), FRESH, &both, Error::InvalidUtf8);
+        gives_error_alone(role, limit(999), FRESH, &both, Error::MessageTooBig);
     }
 }
 
@@ -563,6 +570,24 @@ fn what_a_full_output_refused_leaves_nothing_behind_that_later_messages_refer_to
             sent.extend(taken(&mut large));
             let seen = feed(&mut to, &sent, &mut Output::new(), NOW);
             assert_eq!(seen, ["first", &format!("be{long}gun"), &long, &long].map(text));
+        }
+    }
+}
+
+#[test]
+fn a_text_that_cannot_begin_leaves_nothing_behind_that_later_messages_refer_to() {
+    for role in Role::BOTH {
+        for deflate in [KEPT, FRESH] {
+            let mut from = connect(role, Config::DEFAULT, deflate);
+            let mut to = connect(role.peer(), Config::DEFAULT, deflate);
+            let mut out = Output::new();
+            assert_eq!(from.begin(Kind::Text, b"no text: \xff", &mut out), Err(SendError::InvalidUtf8));
+            from.send_text("the same again", &mut out).unwrap();
+            from.send_text("the same again", &mut out).unwrap();
+            from.begin(Kind::Text, b"the same ", &mut out).unwrap();
+            from.finish(b"again", &mut out).unwrap();
+            let seen = feed(&mut to, &unsent(&out), &mut Output::new(), NOW);
+            assert_eq!(seen, vec![text("the same again"); 3]);
         }
     }
 }

@@ -84,6 +84,13 @@ impl Connection {
         }
     }
 
+    /// Notes that no message that is compressed has begun.
+    pub(in crate::ws) fn begin_nothing(&mut self) {
+        if let Some(session) = self.session_mut() {
+            session.begun = false;
+        }
+    }
+
     /// Sends the next fragment of a message that goes out compressed. Each can be decompressed when it comes.
     pub(in crate::ws) fn fragment_deflated(
         &mut self,
