@@ -14,8 +14,8 @@ use tautline::net::{Accept, Audience, Config, Context, Handler, ListenConfig, Me
 use tautline::{sse, ws};
 
 const HELP: &str =
-    "echo [--port 9001] [--shared] [--workers N] [--mode echo|broadcast] [--max-message BYTES] [--max-fragments N]
---shared: other processes may listen on the port, too. --workers: default one for each core";
+    "echo [--port 9001] [--shared] [--workers N] [--mode echo|broadcast] [--deflate [--takeover]] [--max-message BYTES] [--max-fragments N]
+--shared: other processes may listen on the port, too. --workers: default one for each core. --takeover: with context takeover";
 
 /// The topics that everyone is subscribed to.
 const SOCKETS: &str = "sockets";
@@ -85,6 +85,11 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
                 config.ws.limits.message = args.value()?.parse::<NonZeroU64>()?.get();
                 config.ws.limits.frame = config.ws.limits.message;
                 config.queue.limit = usize::try_from(config.ws.limits.message)? * 2 + (64 << 10);
+            }
+            Long("deflate") => _ = config.ws.deflate.get_or_insert_default(),
+            Long("takeover") => {
+                let deflate = config.ws.deflate.get_or_insert_default();
+                (deflate.server_takeover, deflate.client_takeover) = (ws::Takeover::Kept, ws::Takeover::Kept);
             }
             Long("max-fragments") => config.ws.limits.fragments = args.value()?.parse()?,
             _ => return Err(arg.unexpected().into()),

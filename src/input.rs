@@ -5,6 +5,10 @@
 //! simply what is left. Events borrow the `Input`: their payload lies in the caller's buffer, or, where a message spans
 //! several reads, in a buffer that the finished message brought along and that goes back to [`Buffers`] afterwards.
 
+#[cfg(feature = "deflate")]
+use crate::deflate::Inflater;
+#[cfg(feature = "deflate")]
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -258,6 +262,21 @@ impl<'b> Input<'b> {
         }
     }
 
+    /// A decompressor that has forgotten everything, for references of at most `window` bits.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn take_inflater(&mut self, window: u8) -> Box<Inflater> {
+        let _ = window;
+        self.buffers.as_mut().and_then(|buffers| buffers.take_inflater()).unwrap_or_else(|| Box::new(Inflater::new()))
+    }
+
+    /// Gives a decompressor back.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn give_inflater(&mut self, inflater: Box<Inflater>) {
+        if let Some(buffers) = self.buffers.as_mut() {
+            buffers.give_inflater(inflater);
+        }
+    }
+
     /// Takes over an assembled binary message and lends it.
     pub(crate) fn lend_binary(&mut self, message: Vec<u8>) -> &[u8] {
         self.reclaim();
@@ -322,10 +341,13 @@ impl fmt::Debug for Input<'_> {
 
 /// Spare buffers for messages that span reads: one of these per thread, lent to every [`Input`] of that thread.
 ///
-/// A connection holds a buffer only while a message is half-received. What it gives back is kept here, up to a bound.
+/// A connection holds a buffer only while a message is half-received. What it gives back is kept here, up to a bound. So is the state
+/// that decompresses messages which stand for themselves (47 KiB each; one is mostly enough).
 #[derive(Debug)]
 pub struct Buffers {
     free: Vec<Vec<u8>>,
+    #[cfg(feature = "deflate")]
+    inflaters: Vec<Box<Inflater>>,
     kept: usize,
     keep: usize,
 }
@@ -345,7 +367,13 @@ impl Buffers {
 
     /// An empty pool that keeps buffers of up to `bytes` capacity in all.
     pub fn keeping(bytes: usize) -> Self {
-        Self { free: Vec::new(), kept: 0, keep: bytes }
+        Self {
+            free: Vec::new(),
+            #[cfg(feature = "deflate")]
+            inflaters: Vec::new(),
+            kept: 0,
+            keep: bytes,
+        }
     }
 
     /// Bytes of capacity that lie here unused.
@@ -366,6 +394,23 @@ impl Buffers {
         }
         self.kept += capacity;
         self.free.push(buffer);
+    }
+
+    #[cfg(feature = "deflate")]
+    fn take_inflater(&mut self) -> Option<Box<Inflater>> {
+        let inflater = self.inflaters.pop()?;
+        self.kept -= Inflater::SIZE;
+        Some(inflater)
+    }
+
+    #[cfg(feature = "deflate")]
+    fn give_inflater(&mut self, mut inflater: Box<Inflater>) {
+        if self.inflaters.len() == Self::COUNT || Inflater::SIZE > self.keep - self.kept {
+            return;
+        }
+        inflater.reset();
+        self.kept += Inflater::SIZE;
+        self.inflaters.push(inflater);
     }
 }
 

@@ -85,6 +85,7 @@
 //!
 //! - `std` (default): [`time::Clock`], `Output::write_to`, and the choice of vector code at run time. Without it the crate needs
 //!   only `alloc`, and behaves the same.
+//! - `deflate` (default, implies `std`): permessage-deflate for `ws`, with `zlib-rs`. Nothing is negotiated until a configuration says so.
 //! - `net` (default, implies `std`): the module `net`, with `mio`, `socket2`, `libc` and `getrandom`.
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -96,6 +97,8 @@ extern crate alloc;
 extern crate std;
 
 pub mod backoff;
+#[cfg(feature = "deflate")]
+mod deflate;
 pub mod heartbeat;
 pub mod http;
 pub mod hub;

@@ -6,6 +6,10 @@
 //!
 //! Small payloads are copied into one contiguous buffer; large shared ones ([`Bytes`]) are queued by reference.
 
+#[cfg(feature = "deflate")]
+use crate::deflate::Deflaters;
+#[cfg(feature = "deflate")]
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use bytes::{Buf, Bytes};
@@ -84,6 +88,9 @@ pub struct Output {
     /// The entry of `shared` that is a wholly unsent pong.
     pong: Option<u64>,
     blocked: bool,
+    /// The thread's compressors, where this is the thread's scratch.
+    #[cfg(feature = "deflate")]
+    deflaters: Option<Box<Deflaters>>,
 }
 
 struct Shared {
@@ -137,6 +144,8 @@ impl Output {
             popped: 0,
             pong: None,
             blocked: false,
+            #[cfg(feature = "deflate")]
+            deflaters: None,
         }
     }
 
@@ -424,6 +433,20 @@ impl Output {
             count += 1;
         }
         sink.write_vectored(&slices[..count])
+    }
+
+    /// Hands the compressors that were used with this output over to `to`: a thread's scratch has them, and a peer with an output of its
+    /// own uses them for a turn. An output without them makes its own, some hundred KiB. Feature `deflate`.
+    #[cfg(feature = "deflate")]
+    pub fn hand_compressors(&mut self, to: &mut Self) {
+        if self.deflaters.is_some() {
+            to.deflaters = self.deflaters.take();
+        }
+    }
+
+    #[cfg(feature = "deflate")]
+    pub(crate) fn deflaters(&mut self) -> &mut Deflaters {
+        self.deflaters.get_or_insert_default()
     }
 
     /// The refusal of an item of `needed` bytes.

@@ -111,8 +111,13 @@ impl ClientLine {
             Kind::Handshake { failed: Some(error), .. } => ClientStep::Failed(Ended::Connect(*error)),
             Kind::Handshake { handshake, config, .. } => loop {
                 match handshake.next_event(input, out, now) {
-                    Ok(Some(HandshakeEvent::Open(_))) => {
-                        return ClientStep::Opened(Connection::client(config.clone(), random.seed(), now));
+                    Ok(Some(HandshakeEvent::Open(_opened))) => {
+                        let connection = Connection::client(config.clone(), random.seed(), now);
+                        #[cfg(feature = "deflate")]
+                        if let Some(deflate) = _opened.deflate() {
+                            return ClientStep::Opened(connection.with_deflate(deflate));
+                        }
+                        return ClientStep::Opened(connection);
                     }
                     Ok(Some(_)) => {}
                     Ok(None) => return ClientStep::Dry,

@@ -4,7 +4,7 @@ use super::client::ClientLine;
 use super::core::{Command, Core};
 use super::counters::Transport;
 use super::handler::Message;
-use super::peer::{Cold, HttpLine, Meta, Mode, PeerId, flag};
+use super::peer::{Cold, HttpLine, Meta, Mode, PeerId, Upgrading, flag};
 use super::worker::Sink;
 use crate::http::upgrade::{Answer, AnswerError, Rejection, Upgrade};
 use crate::http::{RequestHead, Response, ResponseError};
@@ -317,14 +317,25 @@ impl<S> Context<'_, S> {
                 return Ok(Upgraded::Refused(rejection));
             }
         };
-        let accepted = if how.protocols.is_empty() && how.headers.is_empty() {
+        let config = how.config.as_ref().unwrap_or(&self.core.settings.ws);
+        #[cfg(feature = "deflate")]
+        let deflate = config.deflate.and_then(|ours| ours.accept(upgrade.extensions()));
+        #[cfg(feature = "deflate")]
+        let answer = deflate.map(|agreed| agreed.answer());
+        #[cfg(not(feature = "deflate"))]
+        let answer: Option<std::string::String> = None;
+        let accepted = if how.protocols.is_empty() && how.headers.is_empty() && answer.is_none() {
             upgrade.accept_plain()
         } else {
             let protocol = upgrade.choose_protocol(how.protocols);
-            upgrade.accept(Answer { protocol, headers: how.headers, ..Answer::default() })?
+            upgrade.accept(Answer { protocol, headers: how.headers, extensions: answer.as_deref() })?
         };
         line.http.accept_upgrade(&accepted, self.out)?;
-        line.upgraded = Some(how.config.clone().unwrap_or_else(|| self.core.settings.ws.clone()));
+        line.upgraded = Some(Upgrading {
+            config: config.clone(),
+            #[cfg(feature = "deflate")]
+            deflate,
+        });
         Ok(Upgraded::Yes)
     }
 
@@ -441,6 +452,23 @@ impl<S> Context<'_, S> {
         let wrote = before - self.out.len();
         self.core.counters.bytes_out.add(wrote as u64);
         wrote > 0
+    }
+
+    /// As [`send`](Self::send), but the message is not compressed, whatever was agreed upon: see
+    /// [`ws::Connection::uncompressed`].
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]: nothing was sent.
+    #[cfg(feature = "deflate")]
+    pub fn send_uncompressed(&mut self, message: Message<'_>) -> Result<(), SendError> {
+        let ws = self.line.websocket()?.uncompressed();
+        match message {
+            Message::Text(text) => ws.send_text(text, self.out)?,
+            Message::Binary(bytes) => ws.send_binary(bytes, self.out)?,
+        }
+        self.core.sent += 1;
+        Ok(())
     }
 
     /// Sends a message that was encoded once for many.

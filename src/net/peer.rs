@@ -67,12 +67,30 @@ pub(crate) enum Wire {
 pub(crate) struct HttpLine {
     pub(crate) http: http::Server,
     pub(crate) mode: Mode,
-    /// The WebSocket's settings, once a request was accepted as one.
-    pub(crate) upgraded: Option<Arc<ws::Config>>,
+    /// What the WebSocket will be, once a request was accepted as one.
+    pub(crate) upgraded: Option<Upgrading>,
     /// The body so far, where the handler wants it.
     pub(crate) body: Vec<u8>,
     /// When the present hold or event stream began.
     pub(crate) since: Instant,
+}
+
+/// How a request was accepted as a WebSocket.
+pub(crate) struct Upgrading {
+    pub(crate) config: Arc<ws::Config>,
+    #[cfg(feature = "deflate")]
+    pub(crate) deflate: Option<ws::Deflate>,
+}
+
+impl Upgrading {
+    pub(crate) fn connection(self, seed: ws::Seed, now: Instant) -> ws::Connection {
+        let connection = ws::Connection::server(self.config, seed, now);
+        #[cfg(feature = "deflate")]
+        if let Some(deflate) = self.deflate {
+            return connection.with_deflate(deflate);
+        }
+        connection
+    }
 }
 
 /// What the present request has become.

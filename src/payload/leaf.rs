@@ -15,15 +15,14 @@ use alloc::vec::Vec;
 use core::cell::Cell;
 use memchr::memchr2;
 
-/// From so many bytes on a payload goes through AVX2 where there is some. Below, two overlapping words cover it.
+/// From so many bytes on a payload goes through AVX2 where there is some; below, two overlapping words cover it.
 const LONG: usize = 33;
 
 /// Without AVX2 a long text is unmasked and checked in pieces of this size, so that the second pass finds it in the first-level
 /// cache (32 KiB on every common machine).
 const PIECE: usize = 8 << 10;
 
-/// The least and the most bytes to read right behind what was assembled. Fewer are copied as cheaply; more than a usual read
-/// buffer holds no system call is saved by.
+/// The least and the most bytes to read right behind what was assembled: fewer are copied as cheaply, and a usual read buffer holds no more.
 const DIRECT: core::ops::RangeInclusive<usize> = 4 << 10..=64 << 10;
 
 /// Unmasks (or masks: it is the same) a payload in place.
@@ -305,8 +304,7 @@ impl<C: Check> Assembly<C> {
         Ok(())
     }
 
-    /// Room to read the next bytes of the frame into, of which `remaining` are to come. Never more than has come already, so
-    /// that an announced length reserves nothing.
+    /// Room to read the frame's next bytes into; `remaining` are to come. No more than came already: what is announced reserves nothing.
     pub(crate) fn spare(&mut self, remaining: u64) -> Option<&mut [u8]> {
         let most = self.filled.min(*DIRECT.end());
         let len = usize::try_from(remaining).unwrap_or(usize::MAX).min(most);
@@ -320,16 +318,24 @@ impl<C: Check> Assembly<C> {
         self.bytes.get_mut(self.filled..to)
     }
 
-    /// Unmasks, checks and keeps the first `n` bytes of what was read into [`spare`](Self::spare). After an error the message is
-    /// empty.
+    /// Room for up to `most` bytes that are not masked, for [`filled`](Self::filled): what is unused, or as much again as was filled.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn room(&mut self, most: usize) -> &mut [u8] {
+        if self.bytes.len() == self.filled {
+            let more = self.filled.max(*DIRECT.start()).min(most);
+            self.bytes.reserve_exact(more);
+            self.bytes.resize(self.filled + more, 0);
+        }
+        let to = self.bytes.len().min(self.filled.saturating_add(most));
+        &mut self.bytes[self.filled..to]
+    }
+
+    /// Unmasks, checks and keeps the first `n` bytes of what was put there. After an error the message is empty.
     pub(crate) fn filled(&mut self, n: usize, key: Key) -> Result<(), Invalid> {
         let to = (self.filled + n).min(self.bytes.len());
-        if let Err(invalid) = self.check.unmask(&mut self.bytes[self.filled..to], key) {
-            self.filled = 0;
-            return Err(invalid);
-        }
-        self.filled = to;
-        Ok(())
+        let outcome = self.check.unmask(&mut self.bytes[self.filled..to], key);
+        self.filled = if outcome.is_ok() { to } else { 0 };
+        outcome
     }
 
     /// The buffer, whatever it holds.

@@ -19,6 +19,8 @@ mod tables;
 mod tests;
 mod utf8;
 
+#[cfg(feature = "deflate")]
+pub(crate) use leaf::Check;
 pub(crate) use leaf::{
     Assembly, Gathered, Unchecked, ascii, first_control, line_end, unmask_binary, unmask_piece, unmask_text,
 };

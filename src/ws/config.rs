@@ -1,5 +1,7 @@
 //! Settings of a connection: checked once, shared by `Arc` among any number of connections.
 
+#[cfg(feature = "deflate")]
+use super::deflate::{DeflateConfig, DeflateConfigError};
 use crate::heartbeat::HeartbeatConfig;
 use core::fmt;
 use core::time::Duration;
@@ -20,6 +22,10 @@ pub struct Config {
     pub idle: Option<Duration>,
     /// How long the peer may take to answer a Close frame. Default 5 s.
     pub close_timeout: Duration,
+    /// What a server grants to clients that offer permessage-deflate (RFC 7692). Default: nothing. A client offers by
+    /// [`HandshakeConfig::deflate`](super::HandshakeConfig::deflate).
+    #[cfg(feature = "deflate")]
+    pub deflate: Option<DeflateConfig>,
 }
 
 impl Config {
@@ -31,6 +37,8 @@ impl Config {
         heartbeat: Some(HeartbeatConfig::DEFAULT),
         idle: None,
         close_timeout: Duration::from_secs(5),
+        #[cfg(feature = "deflate")]
+        deflate: None,
     };
 
     /// These settings if they make sense together, else what is wrong with them.
@@ -53,6 +61,10 @@ impl Config {
         if self.close_timeout.is_zero() || self.idle.is_some_and(|idle| idle.is_zero()) {
             return Err(ConfigError::ZeroDuration);
         }
+        #[cfg(feature = "deflate")]
+        if let Some(Err(error)) = self.deflate.map(DeflateConfig::check) {
+            return Err(ConfigError::Deflate(error));
+        }
         Ok(self)
     }
 }
@@ -66,7 +78,7 @@ impl Default for Config {
 /// What the peer may send. Nothing is ever reserved on an announced length, so a limit costs nothing until it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a message. Default 1 MiB.
+    /// Bytes of a message, of a compressed one as it came and decompressed. Default 1 MiB.
     pub message: u64,
     /// Bytes of a frame's payload. Default 1 MiB; at most `message`.
     pub frame: u64,
@@ -124,6 +136,9 @@ pub enum ConfigError {
     ZeroDuration,
     /// More than 50 percent of jitter.
     Jitter,
+    /// `deflate` is wrong.
+    #[cfg(feature = "deflate")]
+    Deflate(DeflateConfigError),
 }
 
 impl fmt::Display for ConfigError {
@@ -133,6 +148,8 @@ impl fmt::Display for ConfigError {
             Self::ZeroLimit => "`fragments`, `control_rate` and `control_burst` must be at least 1",
             Self::ZeroDuration => "a duration is zero",
             Self::Jitter => "`heartbeat.jitter_percent` is over 50",
+            #[cfg(feature = "deflate")]
+            Self::Deflate(error) => return error.fmt(f),
         })
     }
 }

@@ -2,6 +2,8 @@
 
 use super::close::{ABNORMAL, CloseCode, Closed, Ending};
 use super::config::{Config, Delivery};
+#[cfg(feature = "deflate")]
+use super::deflate::{Deflate, Role, Session};
 use super::error::Error;
 use super::event::Event;
 use super::header::{self, FIN, MASK, Opcode};
@@ -58,7 +60,7 @@ pub type Seed = [u8; 16];
 /// ```
 pub struct Connection {
     pub(super) config: Arc<Config>,
-    /// What is half-received.
+    /// What is half-received, and what permessage-deflate needs where it is in use.
     pub(super) open: Option<Box<Open>>,
     /// When a byte last came.
     heard: Instant,
@@ -105,6 +107,40 @@ impl Connection {
     /// A connection in the client's role, right after the server's 101.
     pub fn client(config: Arc<Config>, seed: Seed, now: Instant) -> Self {
         Self::new(config, seed, now, 0)
+    }
+
+    /// This connection with permessage-deflate, as its opening handshake agreed upon it. Call it before anything else; on a connection
+    /// that has begun a message either way it does nothing.
+    ///
+    /// From then on messages of at least [`DeflateConfig::threshold`](super::DeflateConfig::threshold) bytes are sent compressed, and those
+    /// that come compressed are decompressed under the limits of the others. What is sent in fragments is compressed if the first one
+    /// reaches the threshold. An idle connection takes some 200 bytes more, and what
+    /// [`Takeover::Kept`](super::Takeover::Kept) costs.
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn with_deflate(mut self, deflate: Deflate) -> Self {
+        if self.sending == Sending::Message && self.open.is_none() {
+            let role = if self.mask == MASK { Role::Server } else { Role::Client };
+            self.open.get_or_insert_default().session = Some(Session::new(deflate, role));
+            self.sending = self.between_messages();
+        }
+        self
+    }
+
+    /// What was agreed upon about compression, if anything was.
+    #[cfg(feature = "deflate")]
+    pub fn deflate(&self) -> Option<&Deflate> {
+        self.session().map(|session| &session.deflate)
+    }
+
+    #[cfg(feature = "deflate")]
+    pub(super) fn session(&self) -> Option<&Session> {
+        self.open.as_ref().and_then(|open| open.session.as_ref())
+    }
+
+    #[cfg(feature = "deflate")]
+    pub(super) fn session_mut(&mut self) -> Option<&mut Session> {
+        self.open.as_mut().and_then(|open| open.session.as_mut())
     }
 
     fn new(config: Arc<Config>, seed: Seed, now: Instant, mask: u8) -> Self {
@@ -458,7 +494,8 @@ impl Connection {
     /// Opens or shuts the fast way: it is for whole messages on an open connection with nothing half-received.
     pub(super) fn set_fast(&mut self) {
         let config = &self.config;
-        let fast = self.state == State::Open && self.open.is_none() && config.delivery == Delivery::Messages;
+        let idle = self.open.as_ref().is_none_or(|open| open.is_idle());
+        let fast = self.state == State::Open && idle && config.delivery == Delivery::Messages;
         let longest = config.limits.frame.min(config.limits.message).min(u64::from(u32::MAX) - 1);
         self.fast = if fast { longest as u32 + 1 } else { 0 };
     }
@@ -466,7 +503,11 @@ impl Connection {
     /// What the rules for the next header depend on.
     pub(super) fn rules(&self) -> header::Rules<'_> {
         let open = self.open.as_ref().and_then(|open| open.progress());
-        header::Rules { mask: self.mask, extension_bits: 0, open, limits: &self.config.limits }
+        #[cfg(feature = "deflate")]
+        let extension_bits = if self.session().is_some() { header::RSV1 } else { 0 };
+        #[cfg(not(feature = "deflate"))]
+        let extension_bits = 0;
+        header::Rules { mask: self.mask, extension_bits, open, limits: &self.config.limits }
     }
 
     /// A number that nobody without the seed can predict.

@@ -33,7 +33,7 @@ pub enum Error {
     LengthOverflow,
     /// A frame longer than [`Limits::frame`](super::Limits::frame).
     FrameTooBig,
-    /// A message longer than [`Limits::message`](super::Limits::message).
+    /// A message longer than [`Limits::message`](super::Limits::message), as it came or decompressed.
     MessageTooBig,
     /// A message of more fragments than [`Limits::fragments`](super::Limits::fragments).
     TooManyFragments,
@@ -42,6 +42,10 @@ pub enum Error {
     TooManyControls,
     /// Text that is not UTF-8 (section 8.1).
     InvalidUtf8,
+    /// A compressed message that is no DEFLATE stream, or not a whole one (RFC 7692 section 7.2.2).
+    CorruptDeflate,
+    /// A compressed message that refers further back than the agreed window (RFC 7692 section 7.1.2).
+    BeyondWindow,
     /// A Close frame whose payload is a single byte (section 5.5.1).
     CloseTooShort,
     /// A Close frame with a code that must not be sent (section 7.4).
@@ -54,7 +58,9 @@ impl Error {
     /// The code of the Close frame that tells the peer (RFC 6455 section 7.4.1).
     pub const fn close_code(self) -> CloseCode {
         match self {
-            Self::InvalidUtf8 | Self::InvalidCloseReason => CloseCode::INVALID_PAYLOAD,
+            Self::InvalidUtf8 | Self::InvalidCloseReason | Self::CorruptDeflate | Self::BeyondWindow => {
+                CloseCode::INVALID_PAYLOAD
+            }
             Self::FrameTooBig | Self::MessageTooBig => CloseCode::TOO_BIG,
             Self::TooManyFragments | Self::TooManyControls => CloseCode::POLICY,
             _ => CloseCode::PROTOCOL,
@@ -79,6 +85,8 @@ impl Error {
             Self::TooManyFragments => "message over the limit `fragments`",
             Self::TooManyControls => "control frames over the limit `control_rate`",
             Self::InvalidUtf8 => "text is not UTF-8",
+            Self::CorruptDeflate => "compressed message is corrupt",
+            Self::BeyondWindow => "reference beyond the agreed window",
             Self::CloseTooShort => "close payload of one byte",
             Self::InvalidCloseCode => "invalid close code",
             Self::InvalidCloseReason => "close reason is not UTF-8",

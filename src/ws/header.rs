@@ -11,6 +11,8 @@ pub(super) const FIN: u8 = 0x80;
 /// The mask bit, the first bit of a header's second byte.
 pub(super) const MASK: u8 = 0x80;
 const RESERVED: u8 = 0x70;
+/// The first reserved bit: of a message's first frame it says that the message is compressed (RFC 7692 section 6).
+pub(super) const RSV1: u8 = 0x40;
 
 /// What a frame is for (RFC 6455 section 11.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,8 @@ impl Opcode {
 pub(super) struct Header {
     pub(super) opcode: Opcode,
     pub(super) fin: bool,
+    /// Whether [`RSV1`] is set, where the rules let it be.
+    pub(super) compressed: bool,
     /// The masking key, as it lies on the wire; zero where the frame is not masked.
     pub(super) key: [u8; 4],
     /// Payload length: within `Limits::frame`, so it fits where it will be counted.
@@ -48,8 +52,8 @@ pub(super) struct Header {
 pub(super) struct Rules<'a> {
     /// [`MASK`] where frames must be masked (they come from a client), zero where they must not be.
     pub(super) mask: u8,
-    /// The reserved bits that a negotiated extension has given a meaning on the first frame of a message. None yet; RSV1
-    /// belongs to permessage-deflate (RFC 7692 section 6).
+    /// The reserved bits that a negotiated extension has given a meaning on the first frame of a message: [`RSV1`] with
+    /// permessage-deflate.
     pub(super) extension_bits: u8,
     /// The fragmented message that is open: its bytes and frames so far.
     pub(super) open: Option<Progress>,
@@ -160,7 +164,7 @@ pub(super) fn read(bytes: &[u8], rules: Rules<'_>) -> Result<Option<Header>, Err
         (MASK, _) => return Ok(None),
         (_, rest) => ([0; 4], rest),
     };
-    Ok(Some(Header { opcode, fin, key, payload, len: bytes.len() - rest.len() }))
+    Ok(Some(Header { opcode, fin, compressed: first & RSV1 != 0, key, payload, len: bytes.len() - rest.len() }))
 }
 
 /// A header to send, in the shortest form.
@@ -235,7 +239,7 @@ mod tests {
             for cut in 0..bytes.len() {
                 prop_assert_eq!(read(&bytes[..cut], rules), Ok(None));
             }
-            let header = Header { opcode, fin, key: key.unwrap_or_default(), payload: payload as u64, len: minimal };
+            let header = Header { opcode, fin, compressed: false, key: key.unwrap_or_default(), payload: payload as u64, len: minimal };
             prop_assert_eq!(read(bytes, rules), Ok(Some(header)));
         }
 

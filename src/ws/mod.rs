@@ -73,6 +73,8 @@
 mod close;
 mod config;
 mod connection;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod error;
 mod event;
 mod handshake;
@@ -85,9 +87,16 @@ pub use crate::payload::apply_mask;
 pub use close::{ABNORMAL, CloseCode, Closed, Ending, NO_CODE};
 pub use config::{Config, ConfigError, Delivery, Limits, Replies};
 pub use connection::{Connection, Seed};
+#[cfg(feature = "deflate")]
+#[cfg(all(feature = "deflate", feature = "net"))]
+pub(crate) use deflate::Sharing;
+#[cfg(feature = "deflate")]
+pub use deflate::{Deflate, DeflateConfig, DeflateConfigError, Takeover};
 pub use error::{Error, SendError, Unsent};
 pub use event::{Chunk, Event, Kind, Part};
 pub use handshake::{
     ClientHandshake, HandshakeConfig, HandshakeConfigError, HandshakeError, HandshakeEvent, Opened, Refusal,
 };
 pub use prepared::{Prepared, Text};
+#[cfg(feature = "deflate")]
+pub use send::Uncompressed;

@@ -1,19 +1,47 @@
 //! Messages that are encoded once and sent to many peers.
 
+#[cfg(feature = "deflate")]
+use super::deflate::{SMALLEST, Sharing};
 use super::event::Kind;
+#[cfg(feature = "deflate")]
+use super::header::RSV1;
 use super::header::{Encoded, FIN, Opcode};
+#[cfg(feature = "deflate")]
+use crate::deflate::Deflaters;
+#[cfg(feature = "deflate")]
+use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
+#[cfg(feature = "deflate")]
+use std::sync::OnceLock;
 
 /// A message as a finished server frame, cheap to clone: the same bytes go to every peer.
 ///
 /// Make one per broadcast and pass it to [`Connection::send_prepared`](super::Connection::send_prepared) of each connection, on any thread.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Prepared {
+/// For peers with permessage-deflate it is compressed when the first of them gets it: once for each window that was agreed upon, and shared
+/// by all that keep no context.
+#[derive(Clone, Debug)]
+pub struct Prepared(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     frame: Bytes,
+    /// Where the payload begins.
     payload: usize,
     kind: Kind,
+    #[cfg(feature = "deflate")]
+    deflated: Deflated,
+}
+
+/// The compressed forms.
+#[cfg(feature = "deflate")]
+#[derive(Debug)]
+enum Deflated {
+    Never,
+    /// Frames for each window from 9 to 15 bits; `None` where it would not be shorter.
+    Shared(OnceLock<Box<[OnceLock<Option<Bytes>>; 7]>>),
 }
 
 impl Prepared {
@@ -28,32 +56,92 @@ impl Prepared {
     }
 
     fn new(kind: Kind, payload: &[u8]) -> Self {
-        let opcode = opcode(kind);
-        let header = Encoded::new(FIN | opcode as u8, payload.len(), None);
-        let mut frame = Vec::with_capacity(header.as_slice().len() + payload.len());
-        frame.extend_from_slice(header.as_slice());
-        frame.extend_from_slice(payload);
-        Self { frame: Bytes::from(frame), payload: header.as_slice().len(), kind }
+        let (frame, payload) = framed(FIN | opcode(kind) as u8, payload);
+        Self(Arc::new(Inner {
+            frame,
+            payload,
+            kind,
+            #[cfg(feature = "deflate")]
+            deflated: Deflated::Shared(OnceLock::new()),
+        }))
+    }
+
+    /// The same message, never to be compressed: see [`Connection::uncompressed`](super::Connection::uncompressed).
+    #[cfg(feature = "deflate")]
+    #[must_use]
+    pub fn uncompressed(&self) -> Self {
+        let Inner { frame, payload, kind, .. } = &*self.0;
+        Self(Arc::new(Inner { frame: frame.clone(), payload: *payload, kind: *kind, deflated: Deflated::Never }))
+    }
+
+    /// Whether it may be compressed.
+    #[cfg(feature = "deflate")]
+    pub(super) fn is_compressible(&self) -> bool {
+        matches!(self.0.deflated, Deflated::Shared(_))
+    }
+
+    /// The frame as servers send it to all that compress like this: compressed by whoever asks first.
+    ///
+    /// Peers of one window may be configured for different levels: any of their compressors' outputs is right for all of them.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn frame_for(&self, sharing: Sharing, deflaters: &mut Deflaters) -> &Bytes {
+        let Deflated::Shared(forms) = &self.0.deflated else { return self.frame() };
+        let payload = self.payload();
+        if payload.len() < sharing.threshold {
+            return self.frame();
+        }
+        let forms = forms.get_or_init(Box::default);
+        let window = usize::from(sharing.setting.window - SMALLEST);
+        let Some(form) = forms.get(window) else { return self.frame() };
+        let deflated = form.get_or_init(|| {
+            let mut deflater = deflaters.take(sharing.setting);
+            let mut scratch = deflaters.take_scratch();
+            deflater.deflate_last(payload, &mut scratch);
+            let packed = scratch.as_slice();
+            let shorter = packed.len() < payload.len();
+            let frame = shorter.then(|| framed(FIN | RSV1 | self.opcode() as u8, packed).0);
+            deflaters.give_scratch(scratch);
+            deflaters.give(deflater);
+            frame
+        });
+        deflated.as_ref().unwrap_or(self.frame())
     }
 
     /// The whole frame, header included, as a server sends it.
     pub fn frame(&self) -> &Bytes {
-        &self.frame
+        &self.0.frame
     }
 
     /// The message without its header.
     pub fn payload(&self) -> &[u8] {
-        self.frame.get(self.payload..).unwrap_or_default()
+        self.0.frame.get(self.0.payload..).unwrap_or_default()
     }
 
     /// Text or binary.
     pub fn kind(&self) -> Kind {
-        self.kind
+        self.0.kind
     }
 
     pub(super) fn opcode(&self) -> Opcode {
-        opcode(self.kind)
+        opcode(self.0.kind)
     }
+}
+
+impl PartialEq for Prepared {
+    fn eq(&self, other: &Self) -> bool {
+        self.frame() == other.frame()
+    }
+}
+
+impl Eq for Prepared {}
+
+/// A server's frame, and where its payload begins.
+fn framed(first: u8, payload: &[u8]) -> (Bytes, usize) {
+    let header = Encoded::new(first, payload.len(), None);
+    let mut frame = Vec::with_capacity(header.as_slice().len() + payload.len());
+    frame.extend_from_slice(header.as_slice());
+    frame.extend_from_slice(payload);
+    (Bytes::from(frame), header.as_slice().len())
 }
 
 fn opcode(kind: Kind) -> Opcode {

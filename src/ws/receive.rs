@@ -6,6 +6,8 @@
 use super::close::{self, Closed, Ending, NO_CODE};
 use super::config::{Delivery, Replies};
 use super::connection::{Connection, State};
+#[cfg(feature = "deflate")]
+use super::deflate::{Packed, Passed, Session};
 use super::error::Error;
 use super::event::{Chunk, Event, Kind, Part};
 use super::header::{self, Header, MAX, Opcode, Progress};
@@ -24,6 +26,9 @@ pub(super) struct Open {
     message: Option<Message>,
     /// The payload of a half-received control frame: 125 bytes at most.
     control: Vec<u8>,
+    /// permessage-deflate, where it was agreed upon.
+    #[cfg(feature = "deflate")]
+    pub(super) session: Option<Session>,
 }
 
 /// A frame whose header was read.
@@ -41,6 +46,8 @@ struct Message {
     kind: Kind,
     progress: Progress,
     body: Body,
+    #[cfg(feature = "deflate")]
+    packed: Option<Packed>,
 }
 
 /// What is kept of a message.
@@ -58,11 +65,32 @@ enum Body {
 /// What comes next, before it is lent. The bytes that are "here" are the next ones in the input.
 enum Found {
     Nothing,
-    WholeHere { kind: Kind, len: usize, key: Key },
+    WholeHere {
+        kind: Kind,
+        len: usize,
+        key: Key,
+    },
     Assembled(Body),
-    ChunkHere { kind: Kind, len: usize, part: Part },
-    ControlHere { opcode: Opcode, len: usize, key: Key },
-    Control { opcode: Opcode, payload: Vec<u8> },
+    ChunkHere {
+        kind: Kind,
+        len: usize,
+        part: Part,
+    },
+    #[cfg(feature = "deflate")]
+    Chunk {
+        kind: Kind,
+        data: Vec<u8>,
+        part: Part,
+    },
+    ControlHere {
+        opcode: Opcode,
+        len: usize,
+        key: Key,
+    },
+    Control {
+        opcode: Opcode,
+        payload: Vec<u8>,
+    },
 }
 
 impl Connection {
@@ -109,6 +137,10 @@ impl Connection {
             Ok(Found::ChunkHere { kind, len, part }) => {
                 Ok(Some(Event::Chunk(Chunk { kind, data: input.take(len), part })))
             }
+            #[cfg(feature = "deflate")]
+            Ok(Found::Chunk { kind, data, part }) => {
+                Ok(Some(Event::Chunk(Chunk { kind, data: input.lend_binary(data), part })))
+            }
             Ok(Found::ControlHere { opcode, len, key }) => {
                 let payload = input.take(len);
                 payload::unmask_binary(payload, key);
@@ -145,7 +177,12 @@ impl Connection {
         }
         let open = self.open.as_mut()?;
         let frame = open.frame.filter(|frame| !frame.opcode.is_control())?;
-        match &mut open.message.as_mut()?.body {
+        let message = open.message.as_mut()?;
+        #[cfg(feature = "deflate")]
+        if message.packed.is_some() {
+            return None;
+        }
+        match &mut message.body {
             Body::Text(text) => text.spare(frame.remaining),
             Body::Binary(bytes) => bytes.spare(frame.remaining),
             Body::Passed { .. } => None,
@@ -231,7 +268,7 @@ impl Connection {
 
     /// Begins the frame behind `header`, which was taken. What lies whole in the input needs no state.
     fn enter(&mut self, header: Header, input: &mut Input<'_>, now: Instant) -> Result<Option<Found>, Error> {
-        let Header { opcode, fin, payload, .. } = header;
+        let Header { opcode, fin, compressed, payload, .. } = header;
         let key = Key::new(header.key);
         let here = usize::try_from(payload).ok().filter(|&len| len <= input.rest().len());
         let kind = match opcode {
@@ -251,7 +288,7 @@ impl Connection {
         };
         self.hear_message(now);
         let delivery = self.config.delivery;
-        if let (Some(kind), true, Some(len), Delivery::Messages) = (kind, fin, here, delivery) {
+        if let (Some(kind), true, false, Some(len), Delivery::Messages) = (kind, fin, compressed, here, delivery) {
             return Ok(Some(Found::WholeHere { kind, len, key }));
         }
         let open = self.open.get_or_insert_default();
@@ -261,7 +298,13 @@ impl Connection {
                 (Delivery::Messages, Kind::Text) => Body::Text(Assembly::text(input.take_stale_buffer())),
                 (Delivery::Messages, Kind::Binary) => Body::Binary(Assembly::binary(input.take_stale_buffer())),
             };
-            open.message = Some(Message { kind, progress: Progress::default(), body });
+            open.message = Some(Message {
+                kind,
+                progress: Progress::default(),
+                body,
+                #[cfg(feature = "deflate")]
+                packed: compressed.then(|| Packed::new(self.config.limits.message)),
+            });
         }
         if let Some(message) = open.message.as_mut() {
             message.progress.bytes += payload;
@@ -317,7 +360,7 @@ impl Connection {
 
     /// Lets go of `Open` when nothing is half-received.
     fn tidy(&mut self) {
-        if self.open.as_ref().is_some_and(|open| open.is_idle()) {
+        if self.open.as_ref().is_some_and(|open| open.is_idle() && !open.compresses()) {
             self.open = None;
         }
         self.set_fast();
@@ -327,11 +370,17 @@ impl Connection {
 impl Open {
     /// Bytes held of a message.
     pub(super) fn held(&self) -> usize {
-        match self.message.as_ref().map(|message| &message.body) {
-            Some(Body::Text(text)) => text.len(),
-            Some(Body::Binary(bytes)) => bytes.len(),
-            Some(Body::Passed { .. }) | None => 0,
-        }
+        let Some(message) = &self.message else { return 0 };
+        #[cfg(feature = "deflate")]
+        let waiting = message.packed.as_ref().map_or(0, Packed::held);
+        #[cfg(not(feature = "deflate"))]
+        let waiting = 0;
+        waiting
+            + match &message.body {
+                Body::Text(text) => text.len(),
+                Body::Binary(bytes) => bytes.len(),
+                Body::Passed { .. } => 0,
+            }
     }
 
     /// How far the fragmented message is, if there is one.
@@ -349,12 +398,24 @@ impl Open {
         self.frame.is_some_and(|frame| !frame.opcode.is_control())
     }
 
-    fn is_idle(&self) -> bool {
+    /// Whether nothing is half-received.
+    pub(super) fn is_idle(&self) -> bool {
         self.header_len == 0 && self.frame.is_none() && self.message.is_none()
+    }
+
+    fn compresses(&self) -> bool {
+        #[cfg(feature = "deflate")]
+        return self.session.is_some();
+        #[cfg(not(feature = "deflate"))]
+        return false;
     }
 
     /// Takes the next piece of the frame. `None`: nothing to report yet.
     fn go_on(&mut self, input: &mut Input<'_>) -> Result<Option<Found>, Error> {
+        #[cfg(feature = "deflate")]
+        if self.passes_packed() {
+            return self.pass(input);
+        }
         let Some(frame) = self.frame.as_mut() else { return Ok(None) };
         let len = usize::try_from(frame.remaining).unwrap_or(usize::MAX).min(input.rest().len());
         let key = frame.key;
@@ -373,6 +434,16 @@ impl Open {
                 Ok(ended.then(|| Found::Control { opcode, payload: core::mem::take(&mut self.control) }))
             }
             (_, Some(message)) => {
+                #[cfg(feature = "deflate")]
+                if let (Some(packed), Some(session)) = (&mut message.packed, &mut self.session) {
+                    match &mut message.body {
+                        Body::Text(text) => packed.take((len, key), ended, text, session, input)?,
+                        Body::Binary(bytes) => packed.take((len, key), ended, bytes, session, input)?,
+                        Body::Passed { .. } => {}
+                    }
+                    let body = self.message.take_if(|_| ended).map(|message| message.body);
+                    return Ok(body.map(Found::Assembled));
+                }
                 let found = message.piece(len, key, ended, input)?;
                 if ended {
                     let body = self.message.take().map(|message| message.body);
@@ -383,13 +454,69 @@ impl Open {
         }
     }
 
+    /// Whether the next bytes are of a compressed message that is passed on in pieces.
+    #[cfg(feature = "deflate")]
+    fn passes_packed(&self) -> bool {
+        self.is_inside_data()
+            && self
+                .message
+                .as_ref()
+                .is_some_and(|message| message.packed.is_some() && matches!(message.body, Body::Passed { .. }))
+    }
+
+    /// As [`go_on`](Self::go_on), where [`passes_packed`](Self::passes_packed).
+    #[cfg(feature = "deflate")]
+    fn pass(&mut self, input: &mut Input<'_>) -> Result<Option<Found>, Error> {
+        let (Some(frame), Some(message), Some(session)) = (&mut self.frame, &mut self.message, &mut self.session)
+        else {
+            return Ok(None);
+        };
+        let (Some(packed), Body::Passed { utf8, first }) = (&mut message.packed, &mut message.body) else {
+            return Ok(None);
+        };
+        let len = usize::try_from(frame.remaining).unwrap_or(usize::MAX).min(input.rest().len());
+        let Passed { data, taken, dry } = packed.pass((len, frame.key), session, input)?;
+        frame.key = frame.key.after(taken);
+        frame.remaining -= taken as u64;
+        let frame_ended = frame.remaining == 0 && dry;
+        let ended = frame_ended && frame.fin;
+        let kind = message.kind;
+        if kind == Kind::Text {
+            utf8.push(&data).map_err(|_| Error::InvalidUtf8)?;
+            if ended && !utf8.is_boundary() {
+                return Err(Error::InvalidUtf8);
+            }
+        }
+        if ended {
+            packed.finish(session, input)?;
+        }
+        let quiet = data.is_empty() && !ended;
+        let part = Part::new(if quiet { *first } else { core::mem::replace(first, false) }, ended);
+        if frame_ended {
+            self.frame = None;
+        }
+        if ended {
+            self.message = None;
+        }
+        if quiet {
+            input.give_buffer(data);
+            return Ok(None);
+        }
+        Ok(Some(Found::Chunk { kind, data, part }))
+    }
+
     /// Gives the buffers back to the thread's pool.
     fn give_back(self, input: &mut Input<'_>) {
         input.give_buffer(self.control);
-        match self.message.map(|message| message.body) {
-            Some(Body::Text(text)) => input.give_buffer(text.into_buffer()),
-            Some(Body::Binary(bytes)) => input.give_buffer(bytes.into_buffer()),
-            Some(Body::Passed { .. }) | None => {}
+        let Some(message) = self.message else { return };
+        #[cfg(feature = "deflate")]
+        if let Some(packed) = message.packed {
+            packed.give_back(input);
+        }
+        match message.body {
+            Body::Text(text) => input.give_buffer(text.into_buffer()),
+            Body::Binary(bytes) => input.give_buffer(bytes.into_buffer()),
+            Body::Passed { .. } => {}
         }
     }
 }

@@ -24,6 +24,9 @@ const INLINE: usize = 32;
 pub(super) enum Sending {
     /// A whole message.
     Message,
+    /// A whole message, compressed where it is long enough.
+    #[cfg(feature = "deflate")]
+    Deflated,
     /// The next fragment of a begun message.
     Fragment(Fragments),
     /// Nothing: a Close frame was sent, or the connection has ended.
@@ -96,6 +99,10 @@ impl Connection {
     ///
     /// As [`send_text`](Self::send_text).
     pub fn send_prepared(&mut self, message: &Prepared, out: &mut Output) -> Result<(), SendError> {
+        #[cfg(feature = "deflate")]
+        if self.sending == Sending::Deflated {
+            return self.send_prepared_deflated(message, out);
+        }
         if self.masks() {
             return self.send_whole(message.opcode(), message.payload(), out);
         }
@@ -111,6 +118,13 @@ impl Connection {
     /// As [`send_text`](Self::send_text), and [`SendError::InvalidUtf8`] where a text's fragment holds what cannot be UTF-8. A
     /// fragment may end inside a character.
     pub fn begin(&mut self, kind: Kind, first: &[u8], out: &mut Output) -> Result<(), SendError> {
+        self.may_send_message()?;
+        #[cfg(feature = "deflate")]
+        self.begin_deflated(first.len());
+        self.begin_as_it_is(kind, first, out)
+    }
+
+    fn begin_as_it_is(&mut self, kind: Kind, first: &[u8], out: &mut Output) -> Result<(), SendError> {
         self.may_send_message()?;
         let (opcode, message) = match kind {
             Kind::Text => (Opcode::Text, Fragments::Text(Utf8::START)),
@@ -234,6 +248,15 @@ impl Connection {
 
     #[inline(never)]
     fn send_whole(&mut self, opcode: Opcode, payload: &[u8], out: &mut Output) -> Result<(), SendError> {
+        #[cfg(feature = "deflate")]
+        if self.sending == Sending::Deflated {
+            return self.send_deflated(opcode, payload, out);
+        }
+        self.send_as_it_is(opcode, payload, out)
+    }
+
+    #[inline(always)]
+    pub(super) fn send_as_it_is(&mut self, opcode: Opcode, payload: &[u8], out: &mut Output) -> Result<(), SendError> {
         self.may_send_message()?;
         let first = FIN | opcode as u8;
         if self.masks() {
@@ -260,26 +283,47 @@ impl Connection {
     }
 
     fn send_shared(&mut self, opcode: Opcode, payload: &Bytes, out: &mut Output) -> Result<(), SendError> {
+        #[cfg(feature = "deflate")]
+        if self.compresses(payload.len()) {
+            return self.send_deflated(opcode, payload, out);
+        }
+        self.send_shared_as_it_is(opcode, payload, out)
+    }
+
+    fn send_shared_as_it_is(&mut self, opcode: Opcode, payload: &Bytes, out: &mut Output) -> Result<(), SendError> {
         if !self.masks() {
             self.may_send_message()?;
             let header = Encoded::new(FIN | opcode as u8, payload.len(), None);
             return Ok(out.push_shared(header.as_slice(), payload)?);
         }
-        self.send_whole(opcode, payload, out)
+        self.send_as_it_is(opcode, payload, out)
     }
 
-    fn may_send_message(&self) -> Result<(), SendError> {
+    pub(super) fn may_send_message(&self) -> Result<(), SendError> {
         match self.sending {
             Sending::Message => Ok(()),
+            #[cfg(feature = "deflate")]
+            Sending::Deflated => Ok(()),
             Sending::Fragment(_) => Err(SendError::MessageOpen),
             Sending::Nothing => Err(SendError::Closed),
         }
+    }
+
+    /// What may be sent when no message is begun.
+    pub(super) fn between_messages(&self) -> Sending {
+        #[cfg(feature = "deflate")]
+        if self.session().is_some_and(|session| session.setting().is_some()) {
+            return Sending::Deflated;
+        }
+        Sending::Message
     }
 
     fn begun_message(&self) -> Result<Fragments, SendError> {
         match self.sending {
             Sending::Fragment(message) => Ok(message),
             Sending::Message => Err(SendError::NoMessageOpen),
+            #[cfg(feature = "deflate")]
+            Sending::Deflated => Err(SendError::NoMessageOpen),
             Sending::Nothing => Err(SendError::Closed),
         }
     }
@@ -298,11 +342,18 @@ impl Connection {
                 return Err(SendError::InvalidUtf8);
             }
         }
-        let fin = if last == Last::Yes { FIN } else { 0 };
-        self.frame(fin | opcode as u8, payload, out)?;
+        let first = if last == Last::Yes { FIN } else { 0 } | opcode as u8;
+        #[cfg(feature = "deflate")]
+        if self.session().is_some_and(|session| session.begun) {
+            self.fragment_deflated(first, payload, out)?;
+        } else {
+            self.frame(first, payload, out)?;
+        }
+        #[cfg(not(feature = "deflate"))]
+        self.frame(first, payload, out)?;
         self.sending = match last {
             Last::No => Sending::Fragment(message),
-            Last::Yes => Sending::Message,
+            Last::Yes => self.between_messages(),
         };
         Ok(())
     }
@@ -358,7 +409,7 @@ impl Connection {
     }
 
     /// Writes one frame, by copy.
-    fn frame(&mut self, first: u8, payload: &[u8], out: &mut Output) -> Result<(), SendError> {
+    pub(super) fn frame(&mut self, first: u8, payload: &[u8], out: &mut Output) -> Result<(), SendError> {
         let key = self.next_key();
         let header = Encoded::new(first, payload.len(), key);
         let head = header.as_slice();
@@ -373,7 +424,7 @@ impl Connection {
     }
 
     #[inline(always)]
-    fn masks(&self) -> bool {
+    pub(super) fn masks(&self) -> bool {
         self.mask == 0
     }
 
@@ -400,5 +451,74 @@ fn copy_inline(from: &[u8], to: &mut [u8; INLINE]) {
         8..16 => ends!(8),
         4..8 => ends!(4),
         _ => to.iter_mut().zip(from).for_each(|(to, from)| *to = *from),
+    }
+}
+
+/// What [`Connection::uncompressed`] gives: the ways to send messages, but as they are.
+#[cfg(feature = "deflate")]
+#[derive(Debug)]
+pub struct Uncompressed<'c>(&'c mut Connection);
+
+#[cfg(feature = "deflate")]
+impl Connection {
+    /// This connection for messages that must not be compressed, whatever was agreed upon: those in which a secret stands beside text that
+    /// an attacker may choose, as the length of what is compressed tells of both (RFC 7692 section 8; the attacks CRIME and BREACH).
+    pub fn uncompressed(&mut self) -> Uncompressed<'_> {
+        Uncompressed(self)
+    }
+}
+
+#[cfg(feature = "deflate")]
+impl Uncompressed<'_> {
+    /// As [`Connection::send_text`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn send_text(self, text: &str, out: &mut Output) -> Result<(), SendError> {
+        self.0.send_as_it_is(Opcode::Text, text.as_bytes(), out)
+    }
+
+    /// As [`Connection::send_binary`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn send_binary(self, payload: &[u8], out: &mut Output) -> Result<(), SendError> {
+        self.0.send_as_it_is(Opcode::Binary, payload, out)
+    }
+
+    /// As [`Connection::send_shared_text`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn send_shared_text(self, text: Text, out: &mut Output) -> Result<(), Unsent<Text>> {
+        let outcome = self.0.send_shared_as_it_is(Opcode::Text, text.as_shared(), out);
+        outcome.map_err(|cause| Unsent { cause, payload: text })
+    }
+
+    /// As [`Connection::send_shared_binary`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn send_shared_binary(self, payload: Bytes, out: &mut Output) -> Result<(), Unsent<Bytes>> {
+        let outcome = self.0.send_shared_as_it_is(Opcode::Binary, &payload, out);
+        outcome.map_err(|cause| Unsent { cause, payload })
+    }
+
+    /// As [`Connection::begin`]; the rest of the message is not compressed either.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn begin(self, kind: Kind, first: &[u8], out: &mut Output) -> Result<(), SendError> {
+        if self.0.sending == Sending::Deflated
+            && let Some(session) = self.0.session_mut()
+        {
+            session.begun = false;
+        }
+        self.0.begin_as_it_is(kind, first, out)
     }
 }

@@ -8,6 +8,8 @@ use crate::net::handler::Handler;
 use crate::net::peer::{HttpLine, Mode, Wire, flag};
 use crate::net::publish::Published;
 use crate::output::Output;
+#[cfg(feature = "deflate")]
+use crate::ws::Sharing;
 use bytes::Bytes;
 use std::boxed::Box;
 use std::io::{ErrorKind, Write};
@@ -28,14 +30,43 @@ const JOINED: usize = 64 << 10;
 struct Run<'a> {
     publications: &'a [Arc<Published>],
     frames: Option<Bytes>,
+    /// The frames for WebSockets that compress, by how they do.
+    #[cfg(feature = "deflate")]
+    deflated: Vec<(Sharing, Bytes)>,
     chunks: Option<(Bytes, u64)>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(publications: &'a [Arc<Published>]) -> Self {
+        Self {
+            publications,
+            frames: None,
+            #[cfg(feature = "deflate")]
+            deflated: Vec::new(),
+            chunks: None,
+        }
+    }
+
     /// The frames for WebSockets.
     fn frames(&mut self) -> &Bytes {
         let publications = self.publications;
         self.frames.get_or_insert_with(|| join(publications, |publication| Some(publication.message().frame())))
+    }
+
+    /// The frames for WebSockets that compress alike, made with the compressors of `scratch`.
+    #[cfg(feature = "deflate")]
+    fn deflated(&mut self, sharing: Sharing, scratch: &mut Output) -> &Bytes {
+        let at = match self.deflated.iter().position(|(made, _)| *made == sharing) {
+            Some(at) => at,
+            None => {
+                let deflaters = scratch.deflaters();
+                let frames =
+                    join(self.publications, |publication| Some(publication.message().frame_for(sharing, deflaters)));
+                self.deflated.push((sharing, frames));
+                self.deflated.len() - 1
+            }
+        };
+        &self.deflated[at].1
     }
 
     /// The chunks for event streams, and how many there are; empty where nothing is for them.
@@ -50,7 +81,7 @@ impl Run<'_> {
 }
 
 /// One after the other; a single one is shared as it is.
-fn join<'a>(publications: &'a [Arc<Published>], bytes: impl Fn(&'a Published) -> Option<&'a Bytes>) -> Bytes {
+fn join<'a>(publications: &'a [Arc<Published>], mut bytes: impl FnMut(&'a Published) -> Option<&'a Bytes>) -> Bytes {
     let mut all = publications.iter().filter_map(|publication| bytes(publication));
     match (all.next(), publications.len()) {
         (None, _) => Bytes::new(),
@@ -92,7 +123,7 @@ impl<H: Handler> Worker<H> {
                 self.core.read = last.cursor();
                 sends += self.core.topics.subscribers(last.topic()).len() + 1;
             }
-            self.fan_out(&mut Run { publications: &run, frames: None, chunks: None });
+            self.fan_out(&mut Run::new(&run));
             self.core.now = self.core.clock.now();
         }
         self.delivered() != began
@@ -114,6 +145,11 @@ impl<H: Handler> Worker<H> {
             let queues = peer.cold.as_ref().is_some_and(|cold| cold.outbox.is_some());
             let (payload, messages) = match &mut peer.wire {
                 Wire::WebSocket(ws) if !queues && ws.takes_message() => (run.frames(), count),
+                #[cfg(feature = "deflate")]
+                Wire::WebSocket(ws) if !queues && ws.sharing().is_some() => {
+                    let Some(sharing) = ws.sharing() else { continue };
+                    (run.deflated(sharing, &mut self.scratch), count)
+                }
                 Wire::Http(line) if !queues => match &mut **line {
                     HttpLine { http, mode: Mode::Stream(stream), .. } if http.coding() == Some(Coding::Chunked) => {
                         let (chunks, events) = run.chunks();

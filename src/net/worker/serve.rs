@@ -113,8 +113,10 @@ impl<H: Handler> Worker<H> {
             Some(cold) => cold.outbox.take(),
             None => None,
         };
-        if let Some(own) = &own {
+        if let Some(own) = &mut own {
             core.counters.queued.sub(own.len() as u64);
+            #[cfg(feature = "deflate")]
+            scratch.hand_compressors(own);
         }
         let half = core.settings.queue.limit / 2;
         let writable = matches!(cause, Cause::Writable);
@@ -271,6 +273,10 @@ impl<H: Handler> Worker<H> {
             && own.as_ref().is_none_or(|own| own.is_empty())
         {
             core.doors.rest(index);
+        }
+        #[cfg(feature = "deflate")]
+        if let Some(own) = &mut own {
+            own.hand_compressors(scratch);
         }
         if let Some(own) = own.filter(|own| !own.is_empty()) {
             core.counters.queued.add(own.len() as u64);
@@ -718,9 +724,9 @@ fn feed_http<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input:
             Err(_) => continue,
         }
         let Line::Http(line) = &mut cx.line else { return Fed::Dry };
-        if let Some(config) = line.upgraded.take() {
+        if let Some(upgrading) = line.upgraded.take() {
             let seed = cx.core.random.seed();
-            return Fed::Upgraded(Connection::server(config, seed, now));
+            return Fed::Upgraded(upgrading.connection(seed, now));
         }
         if matches!(line.mode, Mode::Plain) && line.http.owes_answer() {
             cx.core.counters.failed(Transport::Http);

@@ -5,6 +5,8 @@ use crate::http::field::{self, FRAMING_FIELDS, FieldError};
 use crate::http::origin::Origin;
 use crate::http::upgrade::{Extensions, KEY_LEN, Lines, is_extension_list, is_handshake_field, is_token};
 use crate::http::url::Url;
+#[cfg(feature = "deflate")]
+use crate::ws::deflate::{self, DeflateConfig, DeflateConfigError};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -22,6 +24,10 @@ pub struct HandshakeConfig {
     pub protocols: Vec<String>,
     /// The value of `Sec-WebSocket-Extensions`. Default: none. Whoever offers one has to speak it.
     pub extensions: Option<String>,
+    /// The offer of permessage-deflate (RFC 7692), before `extensions`. Default: none. What the server makes of it is in
+    /// [`Opened::deflate`](super::Opened::deflate).
+    #[cfg(feature = "deflate")]
+    pub deflate: Option<DeflateConfig>,
     /// The origin to name, for servers that let in only some. Default: none, as only pages have one.
     pub origin: Option<Origin>,
     /// How long the whole handshake may take. Default 10 s, as most clients; a server's own deadline is 5 s.
@@ -39,6 +45,8 @@ impl Default for HandshakeConfig {
             cookies: Vec::new(),
             protocols: Vec::new(),
             extensions: None,
+            #[cfg(feature = "deflate")]
+            deflate: None,
             origin: None,
             timeout: Duration::from_secs(10),
             head: HeadLimits::default(),
@@ -85,6 +93,14 @@ impl HandshakeConfig {
         {
             return Err(HandshakeConfigError::Extensions);
         }
+        #[cfg(feature = "deflate")]
+        if let Some(Err(error)) = self.deflate.map(DeflateConfig::check) {
+            return Err(HandshakeConfigError::Deflate(error));
+        }
+        #[cfg(feature = "deflate")]
+        if self.deflate.is_some() && self.offered_extensions().any(|offer| offer.name() == deflate::NAME) {
+            return Err(HandshakeConfigError::Extensions);
+        }
         if self.timeout.is_zero() {
             return Err(HandshakeConfigError::Timeout);
         }
@@ -104,6 +120,10 @@ impl HandshakeConfig {
         put(&["Sec-WebSocket-Key: ", core::str::from_utf8(key).unwrap_or_default(), "\r\n"]);
         if !self.protocols.is_empty() {
             put(&["Sec-WebSocket-Protocol: ", &self.protocols.join(", "), "\r\n"]);
+        }
+        #[cfg(feature = "deflate")]
+        if let Some(deflate) = &self.deflate {
+            put(&["Sec-WebSocket-Extensions: ", &deflate.offer(), "\r\n"]);
         }
         if let Some(extensions) = &self.extensions {
             put(&["Sec-WebSocket-Extensions: ", extensions, "\r\n"]);
@@ -130,6 +150,10 @@ impl HandshakeConfig {
 
     /// Whether an extension of this name was offered.
     pub(super) fn offers_extension(&self, name: &str) -> bool {
+        #[cfg(feature = "deflate")]
+        if self.deflate.is_some() && name == deflate::NAME {
+            return true;
+        }
         self.offered_extensions().any(|offered| offered.name() == name)
     }
 
@@ -169,8 +193,11 @@ pub enum HandshakeConfigError {
     Protocol,
     /// A subprotocol is offered twice.
     ProtocolRepeated,
-    /// The offer of extensions breaks RFC 6455 section 9.1, or is empty.
+    /// The offer of extensions breaks RFC 6455 section 9.1, is empty, or has permessage-deflate beside `deflate`.
     Extensions,
+    /// `deflate` is wrong.
+    #[cfg(feature = "deflate")]
+    Deflate(DeflateConfigError),
     /// The URL is not `ws` or `wss`.
     Scheme,
     /// The timeout is zero.
@@ -185,6 +212,8 @@ impl fmt::Display for HandshakeConfigError {
             Self::Protocol => "subprotocol is no token",
             Self::ProtocolRepeated => "subprotocol offered twice",
             Self::Extensions => "malformed offer of extensions",
+            #[cfg(feature = "deflate")]
+            Self::Deflate(error) => return error.fmt(f),
             Self::Scheme => "a WebSocket needs a URL with ws:// or wss://",
             Self::Timeout => "handshake timeout of zero",
         })

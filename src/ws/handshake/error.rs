@@ -44,6 +44,9 @@ pub enum HandshakeError {
     Protocol,
     /// The server accepted an extension that was not offered, or one twice.
     Extension,
+    /// The server's answer to the offer of permessage-deflate is none (RFC 7692 section 7.1): a parameter that is unknown, wrong, repeated,
+    /// more than was offered, or missing.
+    Deflate,
     /// `Sec-WebSocket-Extensions` breaks RFC 6455 section 9.1, or has more than 4 lines.
     ExtensionsMalformed,
     /// No complete answer within `limit`.
@@ -71,6 +74,7 @@ impl fmt::Display for HandshakeError {
             Self::AcceptWrong => "Sec-WebSocket-Accept does not answer the key",
             Self::Protocol => "server chose a subprotocol that was not offered, or more than one",
             Self::Extension => "server accepted an extension that was not offered, or one twice",
+            Self::Deflate => "server's answer does not fit the offer of permessage-deflate",
             Self::ExtensionsMalformed => "malformed Sec-WebSocket-Extensions in the server's 101",
             Self::TimedOut { limit } => return write!(f, "no complete answer within {limit:?}"),
             Self::Eof => "server ended the connection before its answer was complete",

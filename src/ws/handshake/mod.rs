@@ -6,6 +6,8 @@ mod error;
 pub use config::{HandshakeConfig, HandshakeConfigError};
 pub use error::HandshakeError;
 
+#[cfg(feature = "deflate")]
+use super::deflate::{BadAnswer, Deflate};
 use crate::http::body::{BodyEvent, BodyReader};
 use crate::http::upgrade::{
     ACCEPT_LEN, Extensions, Lines, accept_value, has_token, is_extension_list, key_value, trim,
@@ -190,8 +192,19 @@ impl ClientHandshake {
         match head.status() {
             101 => {
                 check_101(&head, &self.config, &self.accept)?;
+                #[cfg(feature = "deflate")]
+                let deflate = match &self.config.deflate {
+                    Some(offer) => offer
+                        .confirm(Extensions::new(extension_lines(&head)))
+                        .map_err(|BadAnswer| HandshakeError::Deflate)?,
+                    None => None,
+                };
                 self.state = State::Done;
-                Ok(HandshakeEvent::Open(Opened { head }))
+                Ok(HandshakeEvent::Open(Opened {
+                    head,
+                    #[cfg(feature = "deflate")]
+                    deflate,
+                }))
             }
             100..=199 => {
                 self.interim += 1;
@@ -297,6 +310,8 @@ fn extension_lines<'h>(head: &'h ResponseHead<'_>) -> Lines<'h> {
 #[derive(Debug)]
 pub struct Opened<'i> {
     head: ResponseHead<'i>,
+    #[cfg(feature = "deflate")]
+    deflate: Option<Deflate>,
 }
 
 impl<'i> Opened<'i> {
@@ -310,6 +325,13 @@ impl<'i> Opened<'i> {
     pub fn protocol(&self) -> Option<&str> {
         // What was offered is ASCII.
         self.head.headers().get("sec-websocket-protocol").and_then(|value| core::str::from_utf8(trim(value)).ok())
+    }
+
+    /// What the server made of the offer of permessage-deflate: give it to
+    /// [`Connection::with_deflate`](crate::ws::Connection::with_deflate). `None` where it declined, or nothing was offered.
+    #[cfg(feature = "deflate")]
+    pub fn deflate(&self) -> Option<Deflate> {
+        self.deflate
     }
 
     /// The extensions that the server accepted: each of them offered, and none twice.
