@@ -26,16 +26,41 @@ pub struct Case {
     pub limit: u64,
     /// Frames of a message.
     pub fragments: u32,
+    /// permessage-deflate as it was agreed upon.
+    pub deflate: Option<Agreed>,
     pub bytes: Vec<u8>,
     /// Where reads end, ascending; the last read ends with the stream.
     pub cuts: Vec<usize>,
+}
+
+/// What was agreed upon of permessage-deflate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    pub server_no_takeover: bool,
+    pub client_no_takeover: bool,
+    pub server_bits: u8,
+    pub client_bits: u8,
+}
+
+impl Agreed {
+    /// Of whoever sends to `role`: whether each message stands for itself, and the window in bits.
+    pub fn of_peer(self, role: Role) -> (bool, u8) {
+        match role {
+            Role::Server => (self.client_no_takeover, self.client_bits),
+            Role::Client => (self.server_no_takeover, self.server_bits),
+        }
+    }
 }
 
 impl Case {
     /// The line that the drivers read.
     pub fn line(&self) -> String {
         let role = if self.role == Role::Server { 's' } else { 'c' };
-        let mut line = format!("{role} {} {} - ", self.limit, self.fragments);
+        let deflate = self.deflate.map_or("-".to_owned(), |agreed| {
+            let Agreed { server_no_takeover, client_no_takeover, server_bits, client_bits } = agreed;
+            format!("{},{},{server_bits},{client_bits}", u8::from(server_no_takeover), u8::from(client_no_takeover))
+        });
+        let mut line = format!("{role} {} {} {deflate} ", self.limit, self.fragments);
         if self.cuts.is_empty() {
             line.push('-');
         }

@@ -1,13 +1,15 @@
 //! Streams: valid ones, nearly valid ones, and what comes of damaging them; a seed gives the same ones everywhere.
 
-use crate::case::{BINARY, CLOSE, CONTINUATION, Case, FIN, PING, PONG, Role, TEXT, header, masked, shortest};
+use crate::case::{Agreed, BINARY, CLOSE, CONTINUATION, Case, FIN, PING, PONG, Role, TEXT, header, masked, shortest};
 use crate::random::Random;
+use zlib_rs::{Deflate, DeflateConfig, DeflateFlush};
 
 /// What a stream is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {
     Framing,
     Size,
+    Deflate,
 }
 
 /// A frame to be.
@@ -27,15 +29,35 @@ const MOST: u64 = 1 << 20;
 pub fn case(seed: u64, index: u64, family: Family) -> Case {
     let mut random = Random::new(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ index << 8 ^ family as u64);
     let role = if random.percent(70) { Role::Server } else { Role::Client };
-    let mut generator = Generator { random, role };
-    let mut frames = generator.stream(family);
+    let mut deflate = None;
+    if family == Family::Deflate {
+        let bits = |random: &mut Random| if random.percent(50) { 15 } else { random.between(9, 15) as u8 };
+        let (server_bits, client_bits) = (bits(&mut random), bits(&mut random));
+        let (server_no_takeover, client_no_takeover) = (random.percent(50), random.percent(50));
+        deflate = Some(Agreed { server_no_takeover, client_no_takeover, server_bits, client_bits });
+    }
+    let mut generator = Generator { random, role, sizes: Vec::new() };
+    let mut frames = match deflate {
+        Some(agreed) => generator.compressed_stream(agreed),
+        None => generator.stream(family),
+    };
     let (mut limit, mut fragments) = (MOST, 1024);
-    if family == Family::Size || generator.random.percent(5) {
+    if family == Family::Deflate {
+        if generator.random.percent(40) {
+            let size = generator.random.below(generator.sizes.len());
+            let size = generator.sizes[size] as u64;
+            limit = generator.random.pick(&[size, size, size.saturating_sub(1), size + 1, size / 2]).clamp(1, MOST);
+        }
+    } else if family == Family::Size || generator.random.percent(5) {
         (limit, fragments) = generator.limits(&frames);
     }
     let mutations = generator.random.pick(&[0, 0, 1, 1, 1, 1, 2, 3]);
     for _ in 0..mutations {
-        generator.damage_frame(&mut frames);
+        if family == Family::Deflate && generator.random.percent(70) {
+            generator.damage_compressed(&mut frames);
+        } else {
+            generator.damage_frame(&mut frames);
+        }
     }
     let mut bytes = Vec::new();
     for frame in &frames {
@@ -43,16 +65,18 @@ pub fn case(seed: u64, index: u64, family: Family) -> Case {
         bytes.extend(header(frame.first, len, frame.wide, frame.key));
         bytes.extend(masked(&frame.payload, frame.key));
     }
-    if generator.random.percent(25) {
+    if generator.random.percent(if family == Family::Deflate { 10 } else { 25 }) {
         generator.damage_bytes(&mut bytes);
     }
     let cuts = generator.cuts(bytes.len());
-    Case { role, limit, fragments, bytes, cuts }
+    Case { role, limit, fragments, deflate, bytes, cuts }
 }
 
 struct Generator {
     random: Random,
     role: Role,
+    /// What compressed messages come to.
+    sizes: Vec<usize>,
 }
 
 impl Generator {
@@ -90,6 +114,11 @@ impl Generator {
         if opcode == TEXT && self.random.percent(25) {
             self.break_text(&mut payload);
         }
+        self.fragment(frames, opcode, &payload);
+    }
+
+    /// A message in one frame or several, with control frames between some.
+    fn fragment(&mut self, frames: &mut Vec<Frame>, opcode: u8, payload: &[u8]) {
         let pieces = if self.random.percent(50) { 1 } else { self.random.between(2, 6) };
         let mut ends: Vec<usize> = (1..pieces).map(|_| self.random.between(0, payload.len())).collect();
         ends.push(payload.len());
@@ -266,6 +295,209 @@ impl Generator {
         (limit.max(1), fragments.max(1))
     }
 
+    fn compressed_stream(&mut self, agreed: Agreed) -> Vec<Frame> {
+        let (no_takeover, bits) = agreed.of_peer(self.role);
+        let (mut frames, mut context) = (Vec::new(), Vec::new());
+        let mut compressor = self.compressor(bits);
+        let count = self.random.between(1, 5);
+        for i in 0..count {
+            if self.random.percent(15) {
+                let control = self.control();
+                frames.push(control);
+            }
+            if self.random.percent(15) {
+                self.message(&mut frames, Family::Framing);
+                self.sizes.push(frames.last().map_or(0, |frame| frame.payload.len()));
+                continue;
+            }
+            let is_text = self.random.percent(60);
+            let mut plain = self.content(is_text, &context);
+            if is_text && self.random.percent(10) {
+                self.break_text(&mut plain);
+            }
+            if no_takeover {
+                compressor.reset();
+                context.clear();
+            }
+            let beyond = i + 1 == count && bits < 12 && self.random.percent(30);
+            let payload = if beyond {
+                plain = self.far(bits);
+                self.far_compressed(&plain, &mut context)
+            } else {
+                self.compressed(&plain, &mut compressor, &mut context, bits)
+            };
+            self.sizes.push(plain.len());
+            let opcode = if is_text && !beyond { TEXT } else { BINARY };
+            if payload.len() < 60 && self.random.percent(10) {
+                // A byte to a fragment.
+                for (i, byte) in payload.iter().enumerate() {
+                    let first = if i + 1 == payload.len() { FIN } else { 0 } | if i == 0 { 0x40 | opcode } else { 0 };
+                    let frame = self.frame(first, vec![*byte]);
+                    frames.push(frame);
+                }
+            } else {
+                self.fragment(&mut frames, 0x40 | opcode, &payload);
+            }
+        }
+        if self.sizes.is_empty() {
+            self.sizes.push(1);
+        }
+        if self.random.percent(20) {
+            let close = self.close();
+            frames.push(close);
+        }
+        frames
+    }
+
+    fn compressor(&mut self, bits: u8) -> Deflate {
+        let level = self.random.pick(&[0, 1, 1, 3, 6, 6, 9]);
+        let window_bits = -i32::from(bits);
+        Deflate::new_with_config(DeflateConfig { level, window_bits, ..DeflateConfig::default() })
+    }
+
+    /// Something that compresses, in part with what went before it.
+    fn content(&mut self, is_text: bool, context: &[u8]) -> Vec<u8> {
+        match self.random.below(12) {
+            0 => Vec::new(),
+            // A bomb.
+            1 => vec![
+                b'0';
+                self.random.pick(&[1 << 10, 10_000, 100_000, MOST as usize - 1, MOST as usize, MOST as usize + 1])
+            ],
+            2 if !is_text => {
+                let len = self.random.between(1, 3000);
+                self.random.bytes(len)
+            }
+            3 | 4 if !context.is_empty() => {
+                let text = String::from_utf8_lossy(context);
+                text.chars().rev().take(200).collect::<String>().into_bytes()
+            }
+            5 => self.text(Family::Size),
+            _ => {
+                let word = self.text(Family::Framing);
+                let mut text = Vec::new();
+                for _ in 0..self.random.between(1, 30) {
+                    text.extend(&word);
+                    text.push(b'a' + self.random.below(26) as u8);
+                }
+                text
+            }
+        }
+    }
+
+    /// A message as a sender may compress it: every kind of flush, blocks that are stored, a last block.
+    fn compressed(&mut self, plain: &[u8], compressor: &mut Deflate, context: &mut Vec<u8>, bits: u8) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        context.extend(&plain[plain.len().saturating_sub(1000)..]);
+        match self.random.below(12) {
+            // RFC 7692 7.2.3.2: blocks without compression.
+            0 => {
+                for piece in plain.chunks(self.random.between(1, 0xffff)) {
+                    bytes.push(0);
+                    bytes.extend((piece.len() as u16).to_le_bytes());
+                    bytes.extend((!(piece.len() as u16)).to_le_bytes());
+                    bytes.extend(piece);
+                }
+                bytes.push(0);
+                compressor.reset();
+            }
+            // 7.2.3.4: a last block, an empty one behind it, and then perhaps more.
+            1 => {
+                compressor.reset();
+                flush(compressor, plain, DeflateFlush::Finish, &mut bytes);
+                compressor.reset();
+                context.clear();
+                match self.random.below(4) {
+                    0 => {}
+                    1 => {
+                        flush(compressor, b"more", DeflateFlush::SyncFlush, &mut bytes);
+                        bytes.truncate(bytes.len() - 4);
+                    }
+                    _ => bytes.push(0),
+                }
+            }
+            // 7.2.3.5: two blocks and more, flushed in every way.
+            2 | 3 => {
+                for piece in plain.chunks(self.random.between(1, plain.len() + 1)).take(20) {
+                    let how = self.random.pick(&[
+                        DeflateFlush::PartialFlush,
+                        DeflateFlush::SyncFlush,
+                        DeflateFlush::FullFlush,
+                        DeflateFlush::NoFlush,
+                    ]);
+                    flush(compressor, piece, how, &mut bytes);
+                }
+                flush(compressor, b"", DeflateFlush::SyncFlush, &mut bytes);
+                if bytes.ends_with(&[0, 0, 0xff, 0xff]) {
+                    bytes.truncate(bytes.len() - 4);
+                } else {
+                    bytes.push(0);
+                }
+            }
+            // An empty message, as it should be and as it should not.
+            4 => {
+                if self.random.percent(60) {
+                    bytes.push(0);
+                }
+            }
+            // Another level.
+            5 => {
+                *compressor = self.compressor(bits);
+                flush(compressor, plain, DeflateFlush::SyncFlush, &mut bytes);
+                bytes.truncate(bytes.len() - 4);
+            }
+            _ => {
+                flush(compressor, plain, DeflateFlush::SyncFlush, &mut bytes);
+                if bytes.ends_with(&[0, 0, 0xff, 0xff]) {
+                    bytes.truncate(bytes.len() - 4);
+                } else {
+                    bytes.push(0);
+                }
+            }
+        }
+        bytes
+    }
+
+    /// The same bytes twice, further from each other than the window.
+    fn far(&mut self, bits: u8) -> Vec<u8> {
+        let what = self.random.bytes(64);
+        let between = (1 << bits) + self.random.between(0, 3000);
+        [&what[..], &self.random.bytes(between), &what].concat()
+    }
+
+    fn far_compressed(&mut self, plain: &[u8], context: &mut Vec<u8>) -> Vec<u8> {
+        context.clear();
+        let mut bytes = Vec::new();
+        let config = DeflateConfig { level: 9, window_bits: -15, ..DeflateConfig::default() };
+        flush(&mut Deflate::new_with_config(config), plain, DeflateFlush::SyncFlush, &mut bytes);
+        bytes.truncate(bytes.len() - 4);
+        bytes
+    }
+
+    fn damage_compressed(&mut self, frames: &mut [Frame]) {
+        if frames.is_empty() {
+            return;
+        }
+        let at = self.random.below(frames.len());
+        let frame = &mut frames[at];
+        let len = frame.payload.len();
+        match self.random.below(6) {
+            0 | 1 if len > 0 => {
+                let at = self.random.below(len);
+                frame.payload[at] ^= 1 << self.random.below(8);
+            }
+            2 if len > 0 => frame.payload.truncate(self.random.below(len)),
+            3 if len < 60_000 && frame.first & 8 == 0 => {
+                let more = self.random.between(1, 5);
+                frame.payload.extend(self.random.bytes(more));
+            }
+            _ => frame.first ^= 0x40,
+        }
+        if frame.announced.is_none() {
+            frame.wide = shortest(frame.payload.len() as u64);
+        }
+    }
+
     fn damage_frame(&mut self, frames: &mut Vec<Frame>) {
         if frames.is_empty() {
             return;
@@ -365,6 +597,21 @@ impl Generator {
                 cuts.dedup();
                 cuts
             }
+        }
+    }
+}
+
+/// Compresses `bytes` to the end of `to`.
+fn flush(compressor: &mut Deflate, mut bytes: &[u8], how: DeflateFlush, to: &mut Vec<u8>) {
+    loop {
+        let mut room = vec![0; bytes.len() + 1024];
+        let (taken, made) = (compressor.total_in(), compressor.total_out());
+        compressor.compress(bytes, &mut room, how).expect("compression does not fail");
+        bytes = &bytes[(compressor.total_in() - taken) as usize..];
+        let made = (compressor.total_out() - made) as usize;
+        to.extend(&room[..made]);
+        if bytes.is_empty() && made < room.len() {
+            return;
         }
     }
 }

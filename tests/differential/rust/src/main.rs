@@ -4,6 +4,7 @@ mod case;
 mod compare;
 mod deviations;
 mod generate;
+mod inflate;
 mod model;
 mod peers;
 mod random;
@@ -24,8 +25,14 @@ fn main() -> ExitCode {
             "--streams" => value().and_then(|v| v.parse().map(|n| run.streams = n).map_err(|e| format!("{v}: {e}"))),
             "--drivers" => value().map(|v| drivers = v),
             "--work" => value().map(|v| work = v),
-            "--table" => Ok(job = Job::Table),
-            "--expected" => Ok(job = Job::Expected),
+            "--table" => {
+                job = Job::Table;
+                Ok(())
+            }
+            "--expected" => {
+                job = Job::Expected;
+                Ok(())
+            }
             _ => Err(format!("{argument} is not known")),
         };
         if let Err(error) = taken {

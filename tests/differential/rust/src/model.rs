@@ -5,10 +5,20 @@
 
 use crate::case::{BINARY, CLOSE, CONTINUATION, Case, End, FIN, Outcome, PING, PONG, Role, TEXT, digest, masked};
 use crate::deviations::{Deviation, Deviations};
+use crate::inflate::{State, inflate};
 
 /// What the rules make of `case`.
 pub fn model(case: &Case, deviations: Deviations) -> Outcome {
-    let mut model = Model { case, deviations, outcome: Outcome::default(), message: None, text: Utf8::default() };
+    let mut model = Model {
+        case,
+        deviations,
+        outcome: Outcome::default(),
+        message: None,
+        text: Utf8::default(),
+        stream: Stream::default(),
+        contexts: 0,
+        waiting: Vec::new(),
+    };
     model.outcome.end = match model.run() {
         Ok(()) => End::Open,
         Err(end) => end,
@@ -22,6 +32,12 @@ struct Model<'a> {
     outcome: Outcome,
     message: Option<Message>,
     text: Utf8,
+    /// What the peer compresses with.
+    stream: Stream,
+    /// Compressed messages that were read to their end.
+    contexts: usize,
+    /// Compressed bytes that are not looked at yet.
+    waiting: Vec<u8>,
 }
 
 /// A message that has begun.
@@ -31,6 +47,24 @@ struct Message {
     /// Payload bytes announced, and what was delivered of them.
     announced: u64,
     payload: Vec<u8>,
+    compressed: bool,
+}
+
+/// A DEFLATE stream.
+#[derive(Default)]
+struct Stream {
+    /// Everything since it began.
+    bytes: Vec<u8>,
+    /// Bytes made of it so far.
+    made: usize,
+    /// Where the message began, or the stream within it.
+    from: usize,
+    /// Between two blocks.
+    at_boundary: bool,
+    /// Nothing came since the one before ended.
+    just_ended: bool,
+    /// It has ended, and nothing follows.
+    dead: bool,
 }
 
 /// A header on its way through the rules.
@@ -41,6 +75,9 @@ struct Header {
     masks: bool,
     len: u64,
 }
+
+/// The first reserved bit.
+const RSV1: u8 = 0x40;
 
 const PROTOCOL: End = End::Failed(Some(1002));
 const NOT_UTF8: End = End::Failed(Some(1007));
@@ -128,15 +165,15 @@ impl Model<'_> {
             let whole = here as u64 == header.len;
             let payload = masked(&tail[..here], key);
             rest = &tail[here..];
-            if self.has(SequenceCheckedAtPayload) && (here > 0 || whole) {
-                self.check_sequence(&header)?;
-            }
             if control {
                 if !whole {
                     return Ok(());
                 }
                 self.check_whole(&header, payload.len())?;
                 self.control(header.opcode, &payload)?;
+                if let Some(message) = self.message.as_mut().filter(|_| self.deviations.has(ControlEndsCompression)) {
+                    message.compressed = false;
+                }
             } else {
                 self.data(&header, payload, whole)?;
                 if !whole {
@@ -146,9 +183,11 @@ impl Model<'_> {
         }
     }
 
-    /// Reserved bits have no meaning here.
+    /// RSV1 has a meaning on the first frame of a message where compression was agreed upon; nothing else has.
     fn check_reserved(&self, header: &Header) -> Result<(), End> {
-        if header.reserved != 0 { Err(PROTOCOL) } else { Ok(()) }
+        let may_be_compressed = self.case.deflate.is_some() && matches!(header.opcode, TEXT | BINARY);
+        let meaning = if may_be_compressed { RSV1 } else { 0 };
+        if header.reserved & !meaning != 0 { Err(PROTOCOL) } else { Ok(()) }
     }
 
     fn check_mask(&self, header: &Header) -> Result<(), End> {
@@ -167,7 +206,10 @@ impl Model<'_> {
 
     fn check_limit(&self, header: &Header) -> Result<(), End> {
         use Deviation::*;
-        let announced = self.message.as_ref().map_or(0, |message| message.announced);
+        let announced = self.message.as_ref().map_or(0, |message| match self.has(LimitLessWhatIsMade) {
+            true => message.payload.len() as u64,
+            false => message.announced,
+        });
         let before = if self.has(TotalCheckedWhole) { 0 } else { announced };
         let counts = header.opcode < 8 || self.has(LimitCountsControls);
         if counts && !self.has(NoMessageLimit) && header.len > self.case.limit.saturating_sub(before) {
@@ -225,21 +267,62 @@ impl Model<'_> {
     fn data(&mut self, header: &Header, payload: Vec<u8>, whole: bool) -> Result<(), End> {
         use Deviation::*;
         let late_text = self.has(TextCheckedWhole);
-        // A message that is checked for its place only later may not belong to what is open.
-        let opcode = self.message.as_ref().map_or(header.opcode, |message| message.opcode);
         let ends = header.fin && whole;
-        if opcode == TEXT && !late_text && !(self.has(EmptyLastFragmentSkipsText) && header.len == 0) {
-            if self.message.is_none() && !self.has(EmptyLastFragmentSkipsText) {
+        // A frame that is checked for its place only later may not belong to what is open.
+        let opcode = self.message.as_ref().map_or(header.opcode, |message| message.opcode);
+        let compressed = match &self.message {
+            Some(message) if header.opcode == CONTINUATION || !self.has(SequenceCheckedWhole) => message.compressed,
+            _ => header.reserved & RSV1 != 0,
+        };
+        let here = payload.len();
+        let (payload, corrupt) = match compressed {
+            true => self.decompress(payload, ends, whole),
+            false => (payload, None),
+        };
+        if self.has(SequenceCheckedAtPayload) && (here > 0 || whole) {
+            if corrupt.is_none() {
+                self.check_sequence(header)?;
+            }
+        }
+        if let Some(corrupt) = corrupt.as_ref().filter(|_| self.has(CorruptBeforeLimit)) {
+            return Err(corrupt.clone());
+        }
+        let skips = self.has(EmptyLastFragmentSkipsText);
+        if opcode == TEXT && !late_text && !(skips && header.len == 0) {
+            if self.message.is_none() && !skips {
                 self.text = Utf8::default();
             }
-            self.text.feed(&payload, ends, self.deviations.has(SurrogateWaits))?;
+            // As far as one byte over the limit: nothing behind it is made.
+            let before = self.message.as_ref().map_or(0, |message| message.payload.len() as u64);
+            let room = self.case.limit.saturating_sub(before).saturating_add(1);
+            let cut = compressed && !self.has(NoMessageLimit) && room < payload.len() as u64;
+            let looked_at = if cut { &payload[..room as usize] } else { &payload[..] };
+            self.text.feed(looked_at, ends && !cut && corrupt.is_none(), self.deviations.has(SurrogateWaits))?;
+        }
+        let has_open = self.message.is_some();
+        let waiting = || Message { opcode, fragments: 0, announced: 0, payload: Vec::new(), compressed };
+        let message = self.message.get_or_insert_with(waiting);
+        if compressed && !self.deviations.has(NoMessageLimit) {
+            let made = (message.payload.len() + payload.len()) as u64;
+            if made > self.case.limit {
+                return Err(TOO_BIG);
+            }
+        }
+        if let Some(corrupt) = corrupt {
+            return Err(corrupt);
         }
         if !whole {
             return Ok(());
         }
-        self.check_whole(header, payload.len())?;
-        let has_open = self.message.is_some();
-        let message = self.message.get_or_insert(Message { opcode, fragments: 0, announced: 0, payload: Vec::new() });
+        if !has_open {
+            // Its place is checked as if it were not there.
+            let message = self.message.take();
+            self.check_whole(header, payload.len())?;
+            self.message = message;
+        } else {
+            self.check_whole(header, payload.len())?;
+        }
+        let message = self.message.get_or_insert_with(waiting);
         message.announced += header.len;
         message.fragments += 1;
         message.payload.extend(payload);
@@ -258,6 +341,88 @@ impl Model<'_> {
             self.outcome.event(if message.opcode == TEXT { 't' } else { 'b' }, &message.payload);
         }
         Ok(())
+    }
+
+    /// What the next bytes of a compressed message come to, and how it fails behind them.
+    fn decompress(&mut self, payload: Vec<u8>, ends: bool, whole: bool) -> (Vec<u8>, Option<End>) {
+        use Deviation::*;
+        let (no_takeover, bits) = self.case.deflate.map_or((false, 15), |agreed| agreed.of_peer(self.case.role));
+        if self.has(DecompressedWhole) && !whole {
+            return (Vec::new(), None);
+        }
+        let mut bytes = payload;
+        if self.has(SmallCompressedWaits) && (no_takeover || self.contexts == 0) {
+            let most = 1024.min(self.case.limit / 1032);
+            let announced = self.message.as_ref().map_or(0, |message| message.announced) as usize;
+            if !ends && (announced + bytes.len()) as u64 <= most {
+                // It is looked at with what comes next.
+                self.waiting.extend(bytes);
+                return (Vec::new(), None);
+            }
+            bytes.splice(0..0, std::mem::take(&mut self.waiting));
+        }
+        if self.stream.dead && self.has(BrokenBehindLastBlock) && self.message.is_none() {
+            return (Vec::new(), Some(NOT_UTF8));
+        }
+        let window = if self.has(WindowNotHeld) { 1 << 15 } else { 1 << bits };
+        let corrupt = if self.has(CorruptIs1002) { PROTOCOL } else { NOT_UTF8 };
+        let before = self.message.as_ref().map_or(0, |message| message.payload.len());
+        let most = match self.has(NoMessageLimit) || self.has(CorruptBeforeLimit) {
+            true => usize::MAX,
+            false => (self.case.limit as usize + 2).saturating_sub(before),
+        };
+        let (mut made, mut good) = self.inflate(&bytes, window, most);
+        // Where the rest of the frame is passed over, the four bytes behind it are, too.
+        let passed_over = self.has(FrameEndsWithLastBlock) && std::mem::take(&mut self.stream.just_ended);
+        if good && ends && made.len() < most && !passed_over {
+            let is_empty = self.stream.bytes.len() == self.stream.from;
+            if !is_empty || self.has(EmptyPayloadGetsTail) {
+                let (tail, tail_good) = self.inflate(&[0, 0, 0xff, 0xff], window, most - made.len());
+                good = tail_good;
+                if !self.has(MessageEndNotChecked) {
+                    good &= tail.is_empty() && self.stream.at_boundary;
+                }
+                made.extend(tail);
+            }
+            self.stream.from = self.stream.bytes.len();
+            self.contexts += 1;
+            if no_takeover {
+                self.stream = Stream::default();
+            }
+        }
+        (made, (!good).then_some(corrupt))
+    }
+
+    /// Goes on with the stream, and says whether it is one.
+    fn inflate(&mut self, bytes: &[u8], window: usize, most: usize) -> (Vec<u8>, bool) {
+        use Deviation::*;
+        let mut all = Vec::new();
+        let mut rest = bytes.to_vec();
+        loop {
+            if self.stream.dead {
+                return (all, true);
+            }
+            self.stream.bytes.append(&mut rest);
+            let run = inflate(&self.stream.bytes, window, self.stream.made.saturating_add(most - all.len()));
+            all.extend(&run.made[self.stream.made..]);
+            self.stream.made = run.made.len();
+            match run.state {
+                State::Boundary | State::Inside => {
+                    self.stream.at_boundary = run.state == State::Boundary;
+                    return (all, true);
+                }
+                State::Corrupt | State::BeyondWindow => return (all, false),
+                State::Ended { taken } => {
+                    rest = self.stream.bytes.split_off(taken);
+                    let has_rest = !rest.is_empty();
+                    let dead = self.has(DeafBehindLastBlock) || self.has(BrokenBehindLastBlock);
+                    self.stream = Stream { dead, just_ended: true, ..Stream::default() };
+                    if self.has(FrameEndsWithLastBlock) || !has_rest {
+                        return (all, true);
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -36,7 +36,14 @@ pub fn print(run: &Run) -> Result<(), String> {
     println!("| Id | Bytes | {} |", names.join(" | "));
     println!("|---|---|{}", "---|".repeat(names.len()));
     for row in rows() {
-        let case = Case { role: row.role, limit: row.limit, fragments: 1024, bytes: row.bytes, cuts: Vec::new() };
+        let case = Case {
+            role: row.role,
+            limit: row.limit,
+            fragments: 1024,
+            deflate: None,
+            bytes: row.bytes,
+            cuts: Vec::new(),
+        };
         let mut cells = Vec::new();
         for (_, reader) in &mut readers {
             cells.push(cell(&reader.read(&case)?));

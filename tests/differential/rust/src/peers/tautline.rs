@@ -1,8 +1,11 @@
 //! tautline itself: what it reports must be what it writes, at every cut.
 
-use crate::case::{Case, End, Outcome, Role, close_code_written, digest};
+use crate::case::{Agreed, Case, End, Outcome, Role, close_code_written, digest};
 use std::sync::Arc;
-use tautline::ws::{Config, Connection, Ending, Event, Limits};
+use tautline::http::Version;
+use tautline::http::origin::OriginPolicy;
+use tautline::http::upgrade::{Upgrade, UpgradeConfig};
+use tautline::ws::{Config, Connection, Deflate, DeflateConfig, Ending, Event, Limits, Takeover};
 use tautline::{Buffers, Input, Instant, Output};
 
 /// What tautline makes of a case. Panics where a call breaks its contract.
@@ -20,6 +23,9 @@ fn read(case: &Case, limits: Limits) -> Outcome {
     let config = Config { limits, ..Config::DEFAULT }.check().expect("limits of a case are valid");
     let connect = if case.role == Role::Server { Connection::server } else { Connection::client };
     let mut connection = connect(Arc::new(config), [7; 16], Instant::ORIGIN);
+    if let Some(deflate) = case.deflate.map(agree) {
+        connection = connection.with_deflate(deflate);
+    }
     let mut out = Output::with_limit(64 << 20);
     let mut buffers = Buffers::new();
     let mut outcome = Outcome::default();
@@ -89,4 +95,34 @@ fn read(case: &Case, limits: Limits) -> Outcome {
 
 pub(super) fn reason(reason: &str) -> String {
     if reason.is_empty() { "=".into() } else { digest(reason.as_bytes()) }
+}
+
+/// The agreement, come to as on the wire: by an offer and its acceptance.
+fn agree(agreed: Agreed) -> Deflate {
+    let takeover = |none| if none { Takeover::None } else { Takeover::Kept };
+    let config = DeflateConfig {
+        server_takeover: takeover(agreed.server_no_takeover),
+        client_takeover: takeover(agreed.client_no_takeover),
+        server_window: agreed.server_bits,
+        client_window: agreed.client_bits,
+        ..DeflateConfig::DEFAULT
+    };
+    let offer = config.offer();
+    let head: [(&str, &[u8]); 6] = [
+        ("Host", b"a"),
+        ("Connection", b"Upgrade"),
+        ("Upgrade", b"websocket"),
+        ("Sec-WebSocket-Version", b"13"),
+        ("Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ=="),
+        ("Sec-WebSocket-Extensions", offer.as_bytes()),
+    ];
+    let policy = UpgradeConfig { origins: OriginPolicy::Any, ..UpgradeConfig::default() };
+    let upgrade = Upgrade::check(&policy, "GET", Version::Http11, head).expect("a good head");
+    let deflate = config.accept(upgrade.extensions()).expect("its own offer");
+    assert_eq!((deflate.server_window(), deflate.client_window()), (agreed.server_bits, agreed.client_bits));
+    assert_eq!(
+        (deflate.server_takeover(), deflate.client_takeover()),
+        (config.server_takeover, config.client_takeover)
+    );
+    deflate
 }
