@@ -347,6 +347,7 @@ impl fmt::Debug for Input<'_> {
 pub struct Buffers {
     free: Vec<Vec<u8>>,
     #[cfg(feature = "deflate")]
+    #[expect(clippy::vec_box, reason = "lent in the box that they came in")]
     inflaters: Vec<Box<Inflater>>,
     kept: usize,
     keep: usize,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tautline::http::origin::{Origin, OriginPolicy};
 use tautline::http::upgrade::UpgradeConfig;
 use tautline::net::{AcceptRate, Config, PerAddressLimit, QueueConfig};
+use tautline::ws::DeflateConfig;
 
 const HELP: &str = "\
 A web page with live chat over WebSocket and a live feed over Server-Sent Events.
@@ -37,6 +38,10 @@ Limits
   --max-message BYTES     a WebSocket message                              [1048576]
   --max-body BYTES        a request's body                                 [1048576]
   --queue BYTES           what may wait for one connection                 [1048576 and a little]
+
+What they may do
+  --deflate               compress WebSocket messages for clients that offer permessage-deflate;
+                          without context takeover                         [off]
 
 Time
   --heartbeat SECONDS     silence until a WebSocket ping and an SSE comment [25 and 15]
@@ -102,6 +107,7 @@ impl Options {
                 "help" => return Ok(Command::Say(HELP.into())),
                 "version" => return Ok(Command::Say(concat!("tautline server ", env!("CARGO_PKG_VERSION")).into())),
                 "open" => options.open = true,
+                "deflate" => config.ws.deflate = Some(DeflateConfig::DEFAULT),
                 "address" => given.address = Some(text(&name, value()?)?),
                 "port" => given.port = Some(number(&name, value()?, 0)?),
                 "workers" => options.workers = Some(number(&name, value()?, NonZeroUsize::MIN)?),

@@ -101,6 +101,7 @@ impl Scratch {
 /// A thread's compressors, for connections that keep no context: a message borrows one and gives it back.
 #[derive(Debug, Default)]
 pub(crate) struct Deflaters {
+    #[expect(clippy::vec_box, reason = "lent in the box that they came in")]
     free: Vec<Box<Deflater>>,
     scratch: Scratch,
 }

@@ -359,7 +359,8 @@ impl Connection {
 
     /// Whether a whole message can be sent right now: the connection is open, and no message of the application's own fragments has
     /// begun. Whoever writes a [prepared](super::Prepared) frame to many sockets asks this instead of calling
-    /// [`send_prepared`](Self::send_prepared) with an output each.
+    /// [`send_prepared`](Self::send_prepared) with an output each. Not of a client, which masks, nor where messages may be compressed: there
+    /// `send_prepared` knows what to send.
     #[inline]
     pub fn takes_message(&self) -> bool {
         self.sending == Sending::Message && self.mask == MASK
@@ -539,6 +540,12 @@ mod tests {
     #[test]
     fn an_idle_connection_takes_at_most_96_bytes() {
         assert!(size_of::<Connection>() <= 96, "{}", size_of::<Connection>());
+    }
+
+    #[cfg(feature = "deflate")]
+    #[test]
+    fn permessage_deflate_takes_at_most_240_bytes_more() {
+        assert!(size_of::<Open>() <= 240, "{}", size_of::<Open>());
     }
 
     /// What an application does with a message.

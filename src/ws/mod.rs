@@ -65,6 +65,49 @@
 //! A begun message cannot be taken back: end it, or close. On [`SendError::Full`] nothing was written, and the chunk is still the caller's
 //! to keep until there is room.
 //!
+//! # Compression
+//!
+//! permessage-deflate (RFC 7692, feature `deflate`) is in use where both sides' settings say so: a server grants by [`Config::deflate`], a
+//! client offers by [`HandshakeConfig::deflate`]. What they agree upon is a [`Deflate`], and a connection takes it:
+//!
+//! ```
+//! # #[cfg(feature = "deflate")] {
+//! # use std::sync::Arc;
+//! # use tautline::http::Version;
+//! # use tautline::http::upgrade::{Answer, Upgrade, UpgradeConfig};
+//! # use tautline::ws::{Config, Connection, DeflateConfig};
+//! # use tautline::{Instant, Output};
+//! # let (now, mut out) = (Instant::ORIGIN, Output::new());
+//! # let head: [(&str, &[u8]); 6] = [
+//! #     ("Host", b"example.com"),
+//! #     ("Connection", b"Upgrade"),
+//! #     ("Upgrade", b"websocket"),
+//! #     ("Sec-WebSocket-Version", b"13"),
+//! #     ("Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ=="),
+//! #     ("Sec-WebSocket-Extensions", b"permessage-deflate; client_max_window_bits"),
+//! # ];
+//! # let upgrade = Upgrade::check(&UpgradeConfig::default(), "GET", Version::Http11, head)?;
+//! let config = Config { deflate: Some(DeflateConfig::DEFAULT), ..Config::DEFAULT };
+//! let agreed = config.deflate.and_then(|ours| ours.accept(upgrade.extensions()));
+//! let extensions = agreed.map(|agreed| agreed.answer());
+//! upgrade.accept(Answer { extensions: extensions.as_deref(), ..Answer::default() })?.write(&mut out)?;
+//! let mut ws = Connection::server(Arc::new(config), [7; 16], now);
+//! if let Some(agreed) = agreed {
+//!     ws = ws.with_deflate(agreed);
+//! }
+//! out.clear();
+//! ws.send_text(&"again and ".repeat(100), &mut out)?;
+//! assert!(out.len() < 50);
+//! // A secret beside text that an attacker may choose:
+//! ws.uncompressed().send_text("token=...&q=...", &mut out)?;
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The event loop of `net` does this by itself. A client takes [`Opened::deflate`]. Decompressed sizes are held to [`Limits::message`] as they
+//! are made. By default no side keeps a context between messages, and an idle connection costs some 200 bytes more; what a kept context
+//! costs is in `docs/COMPRESSION.md`.
+//!
 //! # Answering by hand
 //!
 //! With [`Replies::Manual`] pings and Close frames are reported and not answered: [`Connection::pong`] and [`Connection::close`] do that.

@@ -154,8 +154,9 @@ impl Server {
         }
         let accept = ("sec-websocket-accept".to_owned(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".to_owned());
         assert!(headers.contains(&accept), "RFC 6455 section 1.3");
-        let protocol = headers.into_iter().find(|(name, _)| name == "sec-websocket-protocol").map(|(_, value)| value);
-        Ok(Line { line, protocol })
+        let value = |wanted: &str| headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
+        let (protocol, extensions) = (value("sec-websocket-protocol"), value("sec-websocket-extensions"));
+        Ok(Line { line, protocol, extensions })
     }
 
     /// Someone in a room.
@@ -284,6 +285,7 @@ impl Feed {
 pub(crate) struct Line {
     pub(crate) line: BufReader<TcpStream>,
     pub(crate) protocol: Option<String>,
+    pub(crate) extensions: Option<String>,
 }
 
 impl Line {

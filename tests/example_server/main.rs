@@ -333,6 +333,21 @@ fn echo_gives_back_text_and_bytes_and_chooses_the_first_subprotocol_that_was_off
 }
 
 #[test]
+fn compression_is_granted_where_it_was_switched_on() {
+    let offer = [("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits")];
+    assert_eq!(Server::start(&[]).upgrade("/echo", &offer).unwrap().extensions, None);
+    let server = Server::start(&["--deflate"]);
+    let mut echo = server.upgrade("/echo", &offer).unwrap();
+    let answer = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+    assert_eq!(echo.extensions.as_deref(), Some(answer));
+    assert_eq!(server.upgrade("/echo", &[]).unwrap().extensions, None);
+    // "Hello" of RFC 7692 section 7.2.3.1; too short to go back compressed.
+    let hello = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+    echo.send(0x41, &hello);
+    assert_eq!(echo.frame(), (1, b"Hello".to_vec()));
+}
+
+#[test]
 fn a_chat_message_reaches_everyone_in_the_room_but_its_sender() {
     let server = Server::start(&["--workers", "3"]);
     let mut members: Vec<_> = (0..6).map(|n| server.join("lobby", &format!("m{n}"))).collect();

@@ -9,6 +9,8 @@ pub const BINARY: u8 = 2;
 pub const CLOSE: u8 = 8;
 pub const PING: u8 = 9;
 pub const PONG: u8 = 10;
+/// The bit of a compressed message (RFC 7692 section 6).
+pub const RSV1: u8 = 0x40;
 
 /// A masking key. Unpredictable it need not be here.
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
@@ -57,6 +59,8 @@ pub struct Client {
     pub stream: TcpStream,
     /// It reads an event stream.
     pub chunked: bool,
+    /// It agreed on permessage-deflate, and says of a compressed frame that it is one by its opcode: [`RSV1`].
+    pub deflates: bool,
     read: Vec<u8>,
     at: usize,
 }
@@ -70,7 +74,7 @@ impl Client {
         stream.set_read_timeout(Some(WAIT)).unwrap();
         stream.set_write_timeout(Some(WAIT)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, chunked: false, read: Vec::new(), at: 0 }
+        Self { stream, chunked: false, deflates: false, read: Vec::new(), at: 0 }
     }
 
     /// With a receive buffer of so many bytes, so that the other side blocks early.
@@ -92,6 +96,18 @@ impl Client {
         assert_eq!(response.status, 101, "{response:?}");
         assert!(response.head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{response:?}");
         self
+    }
+
+    /// Opens a WebSocket with an offer of extensions.
+    pub fn upgrade_with(mut self, target: &str, offer: &str) -> (Self, String) {
+        let request = upgrade_request(target);
+        let request = request.trim_end();
+        self.write(format!("{request}\r\nSec-WebSocket-Extensions: {offer}\r\n\r\n").as_bytes());
+        let response = self.response();
+        assert_eq!(response.status, 101, "{response:?}");
+        let answer = field(&response.head, "Sec-WebSocket-Extensions").unwrap_or_default().to_owned();
+        self.deflates = !answer.is_empty();
+        (self, answer)
     }
 
     /// Opens an event stream.
@@ -168,7 +184,8 @@ impl Client {
         self.need(2)?;
         let [first, second] = [self.read[self.at], self.read[self.at + 1]];
         assert_eq!(second & 0x80, 0, "a server masks nothing");
-        assert_eq!(first & 0x70, 0, "no extension was agreed on");
+        let meaningful = if self.deflates { RSV1 } else { 0 };
+        assert_eq!(first & 0x70 & !meaningful, 0, "no extension was agreed on");
         let (head, len) = match second & 0x7f {
             126 => {
                 self.need(4)?;
@@ -186,7 +203,7 @@ impl Client {
         let from = self.at + head;
         let payload = self.read[from..from + len].to_vec();
         self.at = from + len;
-        Ok(Frame { fin: first & 0x80 != 0, opcode: first & 15, payload })
+        Ok(Frame { fin: first & 0x80 != 0, opcode: first & (15 | meaningful), payload })
     }
 
     #[track_caller]
