@@ -40,6 +40,7 @@ function run(line) {
     const end = (how) => {
       if (over) return;
       over = true;
+      clearTimeout(patience);
       resolve(events.join('') + '| ' + how);
       for (const name of Object.keys(agreed)) agreed[name].cleanup();
     };
@@ -48,6 +49,8 @@ function run(line) {
     receiver.on('pong', (payload) => over || events.push(`o:${digest(payload)} `));
     receiver.on('conclude', (code, reason) => end(`peer ${code} ${digest(reason) || '='} -`));
     receiver.on('error', (error) => end(`fail ${error[kStatusCode] ?? '-'}`));
+    // Where inflation never calls back, nothing more will come.
+    const patience = setTimeout(() => end('crash: the receiver hangs'), 3000);
     let from = 0;
     const next = () => {
       if (over) return;

@@ -111,13 +111,16 @@ impl Run<'_> {
         for &place in &ORDER[..code_lengths] {
             lengths[place] = self.bits(3)? as u8;
         }
-        if left(&lengths) != 0 {
+        // One without any code is noticed further on, as zlib does it: each bit is then a length of zero.
+        let is_empty = lengths.iter().all(|&length| length == 0);
+        if left(&lengths) != 0 && !is_empty {
             return Err(State::Corrupt);
         }
         let code = Code::new(&lengths);
         let mut lengths: Vec<u8> = Vec::new();
         while lengths.len() < literals + distances {
-            let (times, length) = match self.symbol(&code)? {
+            let symbol = if is_empty { self.bits(1).map(|_| 0) } else { self.symbol(&code) };
+            let (times, length) = match symbol? {
                 length @ 0..=15 => (1, length as u8),
                 16 => (self.bits(2)? + 3, *lengths.last().ok_or(State::Corrupt)?),
                 17 => (self.bits(3)? + 3, 0),
@@ -166,7 +169,8 @@ impl Run<'_> {
 
     fn symbol(&mut self, code: &Code) -> Result<u16, State> {
         let (mut value, mut first, mut index) = (0, 0, 0);
-        for length in 1..16 {
+        let longest = code.counts.iter().rposition(|&count| count > 0).unwrap_or(1);
+        for length in 1..=longest {
             value |= self.bits(1)? as i32;
             let count = i32::from(code.counts[length]);
             if value - count < first {

@@ -48,6 +48,8 @@ struct Message {
     announced: u64,
     payload: Vec<u8>,
     compressed: bool,
+    /// The next frame says whether it is.
+    forgotten: bool,
 }
 
 /// A DEFLATE stream.
@@ -63,8 +65,14 @@ struct Stream {
     at_boundary: bool,
     /// Nothing came since the one before ended.
     just_ended: bool,
+    /// The four bytes that are put back are what is corrupt.
+    corrupt_in_tail: bool,
+    /// It has ended, and the next frame is passed over.
+    passes_next: bool,
     /// It has ended, and nothing follows.
     dead: bool,
+    /// And whoever goes on with it fails.
+    broken: bool,
 }
 
 /// A header on its way through the rules.
@@ -163,8 +171,14 @@ impl Model<'_> {
             // The payload.
             let here = tail.len().min(usize::try_from(header.len).unwrap_or(usize::MAX));
             let whole = here as u64 == header.len;
-            let payload = masked(&tail[..here], key);
+            let mut payload = masked(&tail[..here], key);
             rest = &tail[here..];
+            if self.has(SequenceCheckedAtPayload) && !control && self.check_sequence(&header).is_err() {
+                // What is checked is the first piece of it that was read.
+                let from = case.bytes.len() - tail.len();
+                let next = case.cuts.iter().find(|&&cut| cut > from).map_or(here, |cut| cut - from);
+                payload.truncate(next);
+            }
             if control {
                 if !whole {
                     return Ok(());
@@ -172,7 +186,7 @@ impl Model<'_> {
                 self.check_whole(&header, payload.len())?;
                 self.control(header.opcode, &payload)?;
                 if let Some(message) = self.message.as_mut().filter(|_| self.deviations.has(ControlEndsCompression)) {
-                    message.compressed = false;
+                    message.forgotten = true;
                 }
             } else {
                 self.data(&header, payload, whole)?;
@@ -270,21 +284,37 @@ impl Model<'_> {
         let ends = header.fin && whole;
         // A frame that is checked for its place only later may not belong to what is open.
         let opcode = self.message.as_ref().map_or(header.opcode, |message| message.opcode);
+        if let Some(message) = self.message.as_mut().filter(|message| message.forgotten) {
+            message.forgotten = false;
+            message.compressed = header.reserved & RSV1 != 0;
+        }
         let compressed = match &self.message {
             Some(message) if header.opcode == CONTINUATION || !self.has(SequenceCheckedWhole) => message.compressed,
             _ => header.reserved & RSV1 != 0,
         };
         let here = payload.len();
-        let (payload, corrupt) = match compressed {
+        if compressed
+            && whole
+            && header.reserved & RSV1 != 0
+            && self.has(SequenceCheckedWhole)
+            && self.message.is_some()
+        {
+            return Err(PROTOCOL);
+        }
+        let (mut payload, corrupt) = match compressed {
             true => self.decompress(payload, ends, whole),
             false => (payload, None),
         };
+        if compressed && !ends && corrupt.is_none() && self.has(LimitLessWhatIsMade) {
+            self.hold_back(&mut payload);
+        }
         if self.has(SequenceCheckedAtPayload) && (here > 0 || whole) {
             if corrupt.is_none() {
                 self.check_sequence(header)?;
             }
         }
-        if let Some(corrupt) = corrupt.as_ref().filter(|_| self.has(CorruptBeforeLimit)) {
+        if let Some(corrupt) = corrupt.as_ref().filter(|_| self.has(CorruptBeforeLimit) && !self.stream.corrupt_in_tail)
+        {
             return Err(corrupt.clone());
         }
         let skips = self.has(EmptyLastFragmentSkipsText);
@@ -300,11 +330,13 @@ impl Model<'_> {
             self.text.feed(looked_at, ends && !cut && corrupt.is_none(), self.deviations.has(SurrogateWaits))?;
         }
         let has_open = self.message.is_some();
-        let waiting = || Message { opcode, fragments: 0, announced: 0, payload: Vec::new(), compressed };
+        let waiting =
+            || Message { opcode, fragments: 0, announced: 0, payload: Vec::new(), compressed, forgotten: false };
         let message = self.message.get_or_insert_with(waiting);
         if compressed && !self.deviations.has(NoMessageLimit) {
             let made = (message.payload.len() + payload.len()) as u64;
-            if made > self.case.limit {
+            let none_left = self.deviations.has(LimitLessWhatIsMade) && message.payload.len() as u64 == self.case.limit;
+            if made > self.case.limit && !none_left {
                 return Err(TOO_BIG);
             }
         }
@@ -350,6 +382,7 @@ impl Model<'_> {
         if self.has(DecompressedWhole) && !whole {
             return (Vec::new(), None);
         }
+        let frame = payload.len();
         let mut bytes = payload;
         if self.has(SmallCompressedWaits) && (no_takeover || self.contexts == 0) {
             let most = 1024.min(self.case.limit / 1032);
@@ -361,36 +394,62 @@ impl Model<'_> {
             }
             bytes.splice(0..0, std::mem::take(&mut self.waiting));
         }
-        if self.stream.dead && self.has(BrokenBehindLastBlock) && self.message.is_none() {
+        if self.stream.broken && (whole || !bytes.is_empty()) {
             return (Vec::new(), Some(NOT_UTF8));
+        }
+        if std::mem::take(&mut self.stream.passes_next) {
+            self.contexts += usize::from(ends);
+            return (Vec::new(), None);
         }
         let window = if self.has(WindowNotHeld) { 1 << 15 } else { 1 << bits };
         let corrupt = if self.has(CorruptIs1002) { PROTOCOL } else { NOT_UTF8 };
         let before = self.message.as_ref().map_or(0, |message| message.payload.len());
-        let most = match self.has(NoMessageLimit) || self.has(CorruptBeforeLimit) {
+        // To zlib in Python a limit of 0 is none.
+        let none_left = self.has(LimitLessWhatIsMade) && before as u64 == self.case.limit;
+        let most = match self.has(NoMessageLimit) || self.has(CorruptBeforeLimit) || none_left {
             true => usize::MAX,
             false => (self.case.limit as usize + 2).saturating_sub(before),
         };
         let (mut made, mut good) = self.inflate(&bytes, window, most);
-        // Where the rest of the frame is passed over, the four bytes behind it are, too.
-        let passed_over = self.has(FrameEndsWithLastBlock) && std::mem::take(&mut self.stream.just_ended);
+        // Where the rest of the frame is passed over, the four bytes behind it are, too; and so is the next frame of the message.
+        let just_ended = std::mem::take(&mut self.stream.just_ended);
+        let passed_over = self.has(FrameEndsWithLastBlock) && just_ended;
+        self.stream.passes_next = passed_over && !ends;
         if good && ends && made.len() < most && !passed_over {
             let is_empty = self.stream.bytes.len() == self.stream.from;
             if !is_empty || self.has(EmptyPayloadGetsTail) {
                 let (tail, tail_good) = self.inflate(&[0, 0, 0xff, 0xff], window, most - made.len());
                 good = tail_good;
+                self.stream.corrupt_in_tail = !tail_good;
                 if !self.has(MessageEndNotChecked) {
                     good &= tail.is_empty() && self.stream.at_boundary;
+                }
+                if self.has(LongEndIsTooBig) && frame >= 2044 && !tail.is_empty() {
+                    return (made, Some(TOO_BIG));
                 }
                 made.extend(tail);
             }
             self.stream.from = self.stream.bytes.len();
             self.contexts += 1;
+            self.stream.broken = self.stream.dead && self.has(BrokenBehindLastBlock);
             if no_takeover {
                 self.stream = Stream::default();
             }
         }
         (made, (!good).then_some(corrupt))
+    }
+
+    /// Where the input is used up just as the limit is reached, it is not seen that more was to come: it comes with the next frame.
+    fn hold_back(&mut self, payload: &mut Vec<u8>) {
+        let before = self.message.as_ref().map_or(0, |message| message.payload.len());
+        let room = (self.case.limit as usize).saturating_sub(before);
+        let Some(over) = payload.len().checked_sub(room).filter(|&over| over > 0) else { return };
+        let all_but_one = &self.stream.bytes[..self.stream.bytes.len() - 1];
+        let limit = self.stream.made - over;
+        if inflate(all_but_one, 1 << 15, limit + 1).made.len() <= limit {
+            payload.truncate(room);
+            self.stream.made = limit;
+        }
     }
 
     /// Goes on with the stream, and says whether it is one.
