@@ -475,7 +475,7 @@ impl Open {
             return Ok(None);
         };
         let len = usize::try_from(frame.remaining).unwrap_or(usize::MAX).min(input.rest().len());
-        let Passed { data, taken, dry, error } = packed.pass((len, frame.key), session, input)?;
+        let Passed { data, taken, dry, error } = packed.pass((len, frame.key), session, input);
         frame.key = frame.key.after(taken);
         frame.remaining -= taken as u64;
         let frame_ended = frame.remaining == 0 && dry;

@@ -179,10 +179,12 @@ impl Packed {
         (len, key): (usize, Key),
         session: &mut Session,
         input: &mut Input<'_>,
-    ) -> Result<Passed, Error> {
+    ) -> Passed {
         let inflater = self.inflater.get_or_insert_with(|| session.take_inflater(input));
         let mut data = input.take_stale_buffer();
-        data.resize(PIECE.1, 0);
+        // One byte more than may come, so that it shows.
+        let most = self.limit.saturating_add(1).saturating_sub(self.passed);
+        data.resize(usize::try_from(most).unwrap_or(usize::MAX).min(PIECE.1), 0);
         let bytes = input.peek(len.min(PIECE.0));
         crate::payload::unmask_binary(bytes, key);
         let Inflated { taken, made, error } = inflater.inflate(bytes, &mut data);
@@ -192,10 +194,8 @@ impl Packed {
         let dry = made < data.len();
         data.truncate(made);
         self.passed += made as u64;
-        if self.passed > self.limit {
-            return Err(Error::MessageTooBig);
-        }
-        Ok(Passed { data, taken, dry, error: error.map(Error::from) })
+        let error = if self.passed > self.limit { Some(Error::MessageTooBig) } else { error.map(Error::from) };
+        Passed { data, taken, dry, error }
     }
 
     /// Ends a message that was passed on.
