@@ -366,6 +366,11 @@ impl Buffers {
     /// Buffers kept at most, so that many tiny ones do not make a long list.
     const COUNT: usize = 64;
 
+    /// Decompressors kept at most. One serves all messages that come whole; many half-received at a time are a burst, and what it left
+    /// behind must not take the room of buffers.
+    #[cfg(feature = "deflate")]
+    const INFLATERS: usize = 4;
+
     /// An empty pool that keeps up to [`KEEP`](Self::KEEP) bytes. Allocates nothing yet.
     pub fn new() -> Self {
         Self::keeping(Self::KEEP)
@@ -411,7 +416,7 @@ impl Buffers {
 
     #[cfg(feature = "deflate")]
     fn give_inflater(&mut self, mut inflater: Box<Inflater>) {
-        if self.inflaters.len() == Self::COUNT || Inflater::SIZE > self.keep - self.kept {
+        if self.inflaters.len() == Self::INFLATERS || Inflater::SIZE > self.keep - self.kept {
             return;
         }
         inflater.reset();

@@ -10,7 +10,7 @@ use counting::{counts, peak_of};
 use deflating::*;
 use std::fmt::Write;
 use std::sync::Arc;
-use tautline::ws::{Config, Connection, DeflateConfig, Delivery, Error, Event, Takeover};
+use tautline::ws::{Config, Connection, DeflateConfig, Delivery, Error, Event, Prepared, Takeover};
 use tautline::{Buffers, Input, Output};
 use ws_wire::*;
 use zlib_rs::DeflateFlush;
@@ -238,5 +238,111 @@ fn d1_a_bomb_of_a_gigabyte_grows_a_connection_by_the_limit_and_a_decompressor() 
                 assert!(grown <= most, "{grown} of {most} bytes: {role:?} {delivery:?} {opcode} {deflate:?} {piece}");
             }
         }
+    }
+}
+
+#[test]
+fn a_burst_of_half_received_messages_leaves_room_for_buffers() {
+    let mut buffers = Buffers::new();
+    let mut out = Output::new();
+    let agreed = agree(FRESH);
+    let frame = |first: u8, p: &[u8]| Role::Server.frame(first, p);
+    let payload = compressed(json(0, 16_000).as_bytes());
+    assert!(payload.len() > 2000);
+    let mut all: Vec<Connection> =
+        (0..100).map(|_| Role::Server.connect(Config::DEFAULT).with_deflate(agreed)).collect();
+    for ws in &mut all {
+        let mut w = frame(RSV1 | BINARY, &payload[..2000]);
+        let mut input = Input::with_buffers(&mut w, &mut buffers);
+        assert!(matches!(ws.next_event(&mut input, &mut out, NOW), Ok(None)));
+    }
+    for ws in &mut all {
+        let mut w = frame(FIN, &payload[2000..]);
+        let mut input = Input::with_buffers(&mut w, &mut buffers);
+        assert!(matches!(ws.next_event(&mut input, &mut out, NOW), Ok(Some(Event::Binary(_)))));
+    }
+    // One connection with messages of 1 MiB, one at a time, from now on.
+    let mut ws = Role::Server.connect(Config::DEFAULT);
+    let big = vec![b'a'; 1 << 20];
+    for _ in 0..20 {
+        let mut w = frame(FIN | BINARY, &big);
+        let (a, b) = w.split_at_mut(1 << 19);
+        let mut input = Input::with_buffers(a, &mut buffers);
+        assert!(matches!(ws.next_event(&mut input, &mut out, NOW), Ok(None)));
+        drop(input);
+        let mut input = Input::with_buffers(b, &mut buffers);
+        assert!(matches!(ws.next_event(&mut input, &mut out, NOW), Ok(Some(Event::Binary(_)))));
+        drop(input);
+    }
+    let kept = buffers.kept();
+    let mut w = frame(BINARY, &big[..1 << 19]);
+    let mut input = Input::with_buffers(&mut w, &mut buffers);
+    assert!(matches!(ws.next_event(&mut input, &mut out, NOW), Ok(None)));
+    drop(input);
+    assert!(
+        kept - buffers.kept() >= 1 << 20,
+        "no pooled buffer of a message's size: {} of {kept}",
+        kept - buffers.kept()
+    );
+}
+
+#[test]
+fn seven_windows_share_a_threads_compressors() {
+    let mut all: Vec<Connection> = (9..=15u8)
+        .map(|w| Role::Server.connect(Config::DEFAULT).with_deflate(agree(DeflateConfig { server_window: w, ..FRESH })))
+        .collect();
+    let mut out = Output::new();
+    let mut made = 0;
+    for round in 0..4 {
+        let message = Prepared::text(&format!("{round} some text that is long enough ").repeat(20));
+        let before = counts().calls;
+        for ws in &mut all {
+            ws.send_prepared(&message, &mut out).unwrap();
+            out.clear();
+        }
+        made = counts().calls - before;
+    }
+    // The frames themselves: seven, and the table of them.
+    assert!(made <= 25, "{made}");
+}
+
+#[test]
+fn windows_that_take_turns_allocate_nothing() {
+    let with = |w| agree(DeflateConfig { client_window: w, server_window: w, ..FRESH });
+    let mut all: Vec<Connection> =
+        [9u8, 15, 12, 15].iter().map(|&w| Role::Server.connect(Config::DEFAULT).with_deflate(with(w))).collect();
+    let (mut out, mut buffers) = (Output::new(), Buffers::new());
+    let wire = Role::Server.frame(FIN | RSV1 | TEXT, &compressed(b"hello hello hello hello"));
+    let mut buf = wire.clone();
+    let mut calls = 0;
+    for _ in 0..6 {
+        let before = counts().calls;
+        for ws in &mut all {
+            buf.copy_from_slice(&wire);
+            let mut input = Input::with_buffers(&mut buf, &mut buffers);
+            match ws.next_event(&mut input, &mut out, NOW) {
+                Ok(Some(Event::Text(t))) => ws.send_text(t, &mut out).unwrap(),
+                other => panic!("{other:?}"),
+            }
+            drop(input);
+            out.clear();
+        }
+        calls = counts().calls - before;
+    }
+    assert_eq!(calls, 0);
+}
+
+#[test]
+fn a_header_alone_costs_no_decompressor() {
+    for delivery in [Delivery::Messages, Delivery::Chunks] {
+        let mut ws = Role::Server.connect(Config { delivery, ..Config::DEFAULT }).with_deflate(agree(FRESH));
+        let mut out = Output::new();
+        let mut wire = Role::Server.frame(RSV1 | BINARY, &[]);
+        let before = counts().live;
+        let mut input = Input::new(&mut wire);
+        assert!(matches!(ws.next_event(&mut input, &mut out, NOW), Ok(None)));
+        drop(input);
+        let grown = counts().live - before;
+        assert!(grown < 2048, "{delivery:?} {grown}");
     }
 }

@@ -33,9 +33,12 @@ fn each_parameter_of_an_offer_is_answered_by_the_lesser_of_both_wishes() {
         (ALL, "; server_no_context_takeover", "; server_no_context_takeover"),
         (ALL, "; client_no_context_takeover", "; client_no_context_takeover"),
         (ALL, "; server_max_window_bits=10", "; server_max_window_bits=10"),
-        (ALL, "; server_max_window_bits=15", ""),
-        (ALL, "; client_max_window_bits=11", "; client_max_window_bits=11"),
+        // 7.1.2.1: accepted "by including" it, whatever the value.
+        (ALL, "; server_max_window_bits=15", "; server_max_window_bits=15"),
+        // A hint, which a server need not take up.
+        (ALL, "; client_max_window_bits=11", ""),
         (ALL, "; client_max_window_bits=15", ""),
+        (DeflateConfig { client_window: 14, ..ALL }, "; client_max_window_bits=11", "; client_max_window_bits=11"),
         (DeflateConfig { server_window: 12, ..ALL }, "", "; server_max_window_bits=12"),
         (DeflateConfig { server_window: 12, ..ALL }, "; server_max_window_bits=14", "; server_max_window_bits=12"),
         (DeflateConfig { server_window: 12, ..ALL }, "; server_max_window_bits=9", "; server_max_window_bits=9"),
@@ -55,7 +58,11 @@ fn d5_a_server_window_of_256_bytes_is_declined_and_a_clients_is_kept_to() {
         assert_eq!(accept(&config, &["permessage-deflate; server_max_window_bits=8"]), None);
         let next = "permessage-deflate; server_max_window_bits=8, permessage-deflate; server_max_window_bits=9";
         assert_eq!(accept(&config, &[next]).expect("the next").server_window(), 9);
+        // A client that says so of itself is let be, and is held to it where its window is limited at all.
         let agreed = accept(&config, &["permessage-deflate; client_max_window_bits=8"]).expect("accepted");
+        assert_eq!((agreed.client_window(), agreed.answer().contains("client_max_window_bits")), (15, false));
+        let limited = DeflateConfig { client_window: 12, ..config };
+        let agreed = accept(&limited, &["permessage-deflate; client_max_window_bits=8"]).expect("accepted");
         assert_eq!(agreed.client_window(), 8);
         assert!(agreed.answer().ends_with("; client_max_window_bits=8"));
     }
@@ -203,11 +210,13 @@ proptest! {
         let confirmed = confirm(client, &agreed.answer()).expect("a good answer").expect("accepted");
         prop_assert_eq!(confirmed.server_takeover(), agreed.server_takeover());
         prop_assert_eq!(confirmed.server_window(), agreed.server_window());
+        prop_assert!(agreed.answer().contains("server_max_window_bits") || !client.offer().contains("server_max_window_bits"));
         // The client's own word holds where the server's answer does not name it.
         prop_assert!(confirmed.client_takeover() == agreed.client_takeover() || confirmed.client_takeover() == Takeover::None);
         prop_assert!(confirmed.client_window() <= agreed.client_window());
         prop_assert!(agreed.server_window() <= server.server_window.min(client.server_window));
-        prop_assert!(agreed.client_window() <= server.client_window.min(client.client_window));
+        prop_assert!(agreed.client_window() <= server.client_window);
+        prop_assert!(confirmed.client_window() <= client.client_window);
         if [client.server_takeover, server.server_takeover].contains(&Takeover::None) {
             prop_assert_eq!(agreed.server_takeover(), Takeover::None);
         }

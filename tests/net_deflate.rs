@@ -219,3 +219,26 @@ fn a_subscriber_that_reads_late_gets_all_of_it_in_order() {
         }
     }
 }
+
+#[test]
+fn a_full_queue_is_written_before_a_message_is_refused_however_it_is_sent() {
+    let four = [
+        On { message: |_, message, cx| (0..4).for_each(|_| cx.send(message).unwrap()), ..On::default() },
+        On { message: |_, message, cx| (0..4).for_each(|_| cx.send_uncompressed(message).unwrap()), ..On::default() },
+        On {
+            message: |_, message, cx| (0..4).for_each(|_| cx.send_prepared(&message.prepare()).unwrap()),
+            ..On::default()
+        },
+    ];
+    for on in four {
+        let mut config = config();
+        config.queue.limit = 100_000;
+        let server = start(&config, 1, on);
+        let mut client = Client::websocket(server.address, "/");
+        let text = "x".repeat(40_000);
+        client.send_text(&text);
+        for _ in 0..4 {
+            client.expect_text(&text);
+        }
+    }
+}

@@ -264,7 +264,8 @@ fn d4_a_reference_beyond_the_agreed_window_is_1007_and_one_to_its_edge_is_none()
             // Of the peer's messages: a server's as a client, a client's as a server.
             let agreed = match role {
                 Role::Server => {
-                    accept(&KEPT, &[&format!("permessage-deflate; client_max_window_bits={bits}")]).unwrap()
+                    let limited = DeflateConfig { client_window: bits.max(9), ..KEPT };
+                    accept(&limited, &[&format!("permessage-deflate; client_max_window_bits={bits}")]).unwrap()
                 }
                 Role::Client => {
                     confirm(KEPT, &format!("permessage-deflate; server_max_window_bits={bits}")).unwrap().unwrap()
@@ -383,6 +384,43 @@ fn u5_invalid_utf8_that_shows_only_when_decompressed_is_1007() {
                 gives(role, Config::DEFAULT, deflate, &binary, &[Seen::Binary(bad.to_vec())]);
             }
         }
+    }
+}
+
+#[test]
+fn compression_begins_with_the_next_message_whenever_it_is_switched_on() {
+    for role in Role::BOTH {
+        let long = "a text that is long enough to be compressed, as it repeats, as it repeats, as it repeats, as it repeats, as it repeats";
+        let wire = [
+            role.frame(TEXT, b"in the "),
+            role.frame(FIN, b"middle"),
+            role.frame(FIN | RSV1 | TEXT, &compressed(b"then")),
+        ];
+        let plain = wire[..2].concat().len();
+        let wire = wire.concat();
+        for cut in 0..=plain {
+            let mut ws = role.connect(Config::DEFAULT);
+            let mut out = Output::new();
+            ws.begin(Kind::Text, b"begun", &mut out).unwrap();
+            let mut seen = feed(&mut ws, &wire[..cut], &mut out, NOW);
+            // The first call counts.
+            let mut ws = ws.with_deflate(agree(FRESH)).with_deflate(agree(KEPT));
+            assert_eq!(ws.deflate(), Some(&agree(FRESH)));
+            seen.extend(feed(&mut ws, &wire[cut..], &mut out, NOW));
+            assert_eq!(seen, ["in the middle", "then"].map(text), "{cut}");
+            ws.finish(b" before", &mut out).unwrap();
+            ws.send_text(long, &mut out).unwrap();
+            let (frames, _) = parse_output_with_rsv1(&unsent(&out), role);
+            let firsts: Vec<u8> = frames.iter().map(|(first, _)| *first).collect();
+            assert_eq!(firsts, [TEXT, FIN, FIN | RSV1 | TEXT]);
+        }
+        // What is on its way when the connection closes is read, too.
+        let mut ws = role.connect(Config::DEFAULT);
+        let mut out = Output::new();
+        ws.close(None, "", NOW, &mut out).unwrap();
+        let mut ws = ws.with_deflate(agree(FRESH));
+        assert_eq!(feed(&mut ws, &role.frame(FIN | RSV1 | TEXT, &compressed(b"late")), &mut out, NOW), [text("late")]);
+        assert_eq!(ws.send_text(long, &mut out), Err(SendError::Closed));
     }
 }
 
@@ -688,4 +726,52 @@ proptest! {
             prop_assert_eq!(join_chunks(seen), expected);
         }
     }
+}
+
+#[test]
+fn what_is_wrong_twice_at_the_end_is_told_alike_in_both_deliveries() {
+    let mut payload = Compressor::new(15).flushed("é".as_bytes().split_at(1).0, DeflateFlush::SyncFlush);
+    // A stored block that announces more than comes.
+    payload.extend([0x00, 0x05, 0x00, 0xfa, 0xff]);
+    let mut all = Vec::new();
+    for delivery in [Delivery::Messages, Delivery::Chunks] {
+        let mut ws = Role::Server.connect(config(|c| c.delivery = delivery)).with_deflate(agree(FRESH));
+        let mut out = Output::new();
+        let seen = feed(&mut ws, &Role::Server.frame(FIN | RSV1 | TEXT, &payload), &mut out, NOW);
+        all.push((seen.into_iter().filter(|s| !matches!(s, Seen::Chunk { .. })).collect::<Vec<_>>(), unsent(&out)));
+    }
+    assert_eq!(all[0], all[1]);
+}
+
+#[test]
+fn chunks_are_passed_on_without_waiting_for_more() {
+    let data = vec![b'a'; 400_000];
+    let payload = Compressor::new(15).flushed(&data, DeflateFlush::SyncFlush);
+    let mut worst = 0;
+    for cut in 1..payload.len() {
+        let mut ws = Role::Client.connect(config(|c| c.delivery = Delivery::Chunks)).with_deflate(agree(FRESH));
+        let mut out = Output::new();
+        let wire = Role::Client.frame(RSV1 | BINARY, &payload);
+        let head = wire.len() - payload.len();
+        let seen = feed(&mut ws, &wire[..head + cut], &mut out, NOW);
+        let got: usize = seen
+            .iter()
+            .map(|s| match s {
+                Seen::Chunk { data, .. } => data.len(),
+                _ => 0,
+            })
+            .sum();
+        let mut inflate = zlib_rs::Inflate::new(false, 15);
+        let mut all = vec![0; 1 << 20];
+        let _ = inflate.decompress(&payload[..cut], &mut all, zlib_rs::InflateFlush::NoFlush);
+        worst = worst.max(inflate.total_out() as usize - got);
+    }
+    assert_eq!(worst, 0, "bytes that came and wait for more to come");
+}
+
+#[test]
+fn a_message_that_is_not_to_be_compressed_is_another_one() {
+    let message = Prepared::text("the same");
+    assert_eq!(message, Prepared::text("the same"));
+    assert_ne!(message, message.uncompressed());
 }

@@ -107,8 +107,8 @@ pub(crate) struct Deflaters {
 }
 
 impl Deflaters {
-    /// Compressors kept: one for each setting that is in use at a time, which mostly is one.
-    const KEPT: usize = 4;
+    /// Compressors kept: one for each window that clients may ask for, which mostly is one in all.
+    const KEPT: usize = 7;
 
     /// Bytes of the scratch buffer kept.
     const SCRATCH: usize = 1 << 20;

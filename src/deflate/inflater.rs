@@ -78,8 +78,11 @@ impl Inflater {
 
     /// Holds references to `2^window` bytes from now on: the beginning of a stream.
     pub(crate) fn hold_to(&mut self, window: u8) {
-        if self.held.as_ref().map_or(WINDOW, |held| held.window) != window {
-            self.held = (window < WINDOW).then(|| Box::new(Held::new(window)));
+        match &mut self.held {
+            // Kept for the next that needs one.
+            Some(held) if held.window != window => **held = Held::new(window),
+            None if window < WINDOW => self.held = Some(Box::new(Held::new(window))),
+            _ => {}
         }
     }
 
@@ -116,7 +119,7 @@ impl Inflater {
         if self.fresh {
             return Ok(());
         }
-        if self.held.as_mut().is_some_and(|held| held.distances.check(&TAIL).is_err()) {
+        if self.held.as_mut().is_some_and(|held| held.window < WINDOW && held.distances.check(&TAIL).is_err()) {
             return Err(InflateError::TooFar);
         }
         // The lengths of an empty block make no output: a byte of it means that they were taken for data.
@@ -154,6 +157,10 @@ impl Held {
 
     /// Looks at what of `bytes` it has not seen, and gives how many stand before a reference that goes too far.
     fn look(&mut self, bytes: &[u8]) -> usize {
+        if self.window == WINDOW {
+            self.ahead = bytes.len();
+            return self.ahead;
+        }
         let fresh = bytes.get(self.ahead..).unwrap_or_default();
         if self.too_far || fresh.is_empty() {
             return self.ahead.min(bytes.len());

@@ -428,12 +428,25 @@ impl<S> Context<'_, S> {
 
     #[inline(never)]
     fn send_copy(&mut self, message: Message<'_>) -> Result<(), SendError> {
-        match self.line.send(message, self.out) {
-            Err(SendError::WebSocket(ws::SendError::Full(_))) if self.made_room() => {
-                self.line.send(message, self.out)?
-            }
-            outcome => outcome?,
+        self.send_by(message.as_bytes().len(), |ws, out| match message {
+            Message::Text(text) => ws.send_text(text, out),
+            Message::Binary(bytes) => ws.send_binary(bytes, out),
+        })
+    }
+
+    /// Sends a message of so many bytes, behind what waits, or, where that leaves no room for it, after that was written.
+    fn send_by(
+        &mut self,
+        len: usize,
+        send: impl FnOnce(&mut Connection, &mut Output) -> Result<(), ws::SendError>,
+    ) -> Result<(), SendError> {
+        /// The longest header of a frame.
+        const HEADER: usize = 14;
+        // Before it is compressed: what is refused then was compressed for nothing, and a kept context is lost.
+        if self.out.room() < len + HEADER {
+            self.made_room();
         }
+        send(self.line.websocket()?, self.out)?;
         self.core.sent += 1;
         Ok(())
     }
@@ -462,13 +475,10 @@ impl<S> Context<'_, S> {
     /// [`SendError`]: nothing was sent.
     #[cfg(feature = "deflate")]
     pub fn send_uncompressed(&mut self, message: Message<'_>) -> Result<(), SendError> {
-        let ws = self.line.websocket()?.uncompressed();
-        match message {
-            Message::Text(text) => ws.send_text(text, self.out)?,
-            Message::Binary(bytes) => ws.send_binary(bytes, self.out)?,
-        }
-        self.core.sent += 1;
-        Ok(())
+        self.send_by(message.as_bytes().len(), |ws, out| match message {
+            Message::Text(text) => ws.uncompressed().send_text(text, out),
+            Message::Binary(bytes) => ws.uncompressed().send_binary(bytes, out),
+        })
     }
 
     /// Sends a message that was encoded once for many.
@@ -477,10 +487,7 @@ impl<S> Context<'_, S> {
     ///
     /// [`SendError`]: nothing was sent.
     pub fn send_prepared(&mut self, message: &Prepared) -> Result<(), SendError> {
-        let ws = self.line.websocket()?;
-        ws.send_prepared(message, self.out)?;
-        self.core.sent += 1;
-        Ok(())
+        self.send_by(message.payload().len(), |ws, out| ws.send_prepared(message, out))
     }
 
     /// The WebSocket itself and where it writes to: for fragments, pings, manual replies. `None` on other transports.
@@ -677,15 +684,6 @@ impl<'a> Line<'a> {
             Line::Http(line) => Ok(line),
             _ => Err(ResponseError::NotOwed),
         }
-    }
-
-    fn send(&mut self, message: Message<'_>, out: &mut Output) -> Result<(), SendError> {
-        let ws = self.websocket()?;
-        match message {
-            Message::Text(text) => ws.send_text(text, out)?,
-            Message::Binary(bytes) => ws.send_binary(bytes, out)?,
-        }
-        Ok(())
     }
 
     fn websocket(&mut self) -> Result<&mut Connection, SendError> {

@@ -109,20 +109,22 @@ impl Connection {
         Self::new(config, seed, now, 0)
     }
 
-    /// This connection with permessage-deflate, as its opening handshake agreed upon it. Call it before anything else; on a connection
-    /// that has begun a message either way it does nothing.
+    /// This connection with permessage-deflate, as its opening handshake agreed upon it: from the next message on, either way. The first
+    /// call counts.
     ///
     /// From then on messages of at least [`DeflateConfig::threshold`](super::DeflateConfig::threshold) bytes are sent compressed, and those
     /// that come compressed are decompressed under the limits of the others. What is sent in fragments is compressed if the first one
-    /// reaches the threshold. An idle connection takes some 200 bytes more, and what
-    /// [`Takeover::Kept`](super::Takeover::Kept) costs.
+    /// reaches the threshold. An idle connection takes some 200 bytes more, and what [`Takeover::Kept`](super::Takeover::Kept) costs.
     #[cfg(feature = "deflate")]
     #[must_use]
     pub fn with_deflate(mut self, deflate: Deflate) -> Self {
-        if self.sending == Sending::Message && self.open.is_none() {
+        if self.session().is_none() && !self.is_ended() {
             let role = if self.mask == MASK { Role::Server } else { Role::Client };
-            self.open.get_or_insert_default().session = Some(Session::new(deflate, role));
-            self.sending = self.between_messages();
+            let session = Session::new(deflate, role, self.config.limits.message);
+            self.open.get_or_insert_default().session = Some(Box::new(session));
+            if self.sending == Sending::Message {
+                self.sending = self.between_messages();
+            }
         }
         self
     }
@@ -135,12 +137,12 @@ impl Connection {
 
     #[cfg(feature = "deflate")]
     pub(super) fn session(&self) -> Option<&Session> {
-        self.open.as_ref().and_then(|open| open.session.as_ref())
+        self.open.as_ref().and_then(|open| open.session.as_deref())
     }
 
     #[cfg(feature = "deflate")]
     pub(super) fn session_mut(&mut self) -> Option<&mut Session> {
-        self.open.as_mut().and_then(|open| open.session.as_mut())
+        self.open.as_mut().and_then(|open| open.session.as_deref_mut())
     }
 
     fn new(config: Arc<Config>, seed: Seed, now: Instant, mask: u8) -> Self {
@@ -545,7 +547,7 @@ mod tests {
     #[cfg(feature = "deflate")]
     #[test]
     fn permessage_deflate_takes_at_most_240_bytes_more() {
-        assert!(size_of::<Open>() <= 240, "{}", size_of::<Open>());
+        assert!(size_of::<Open>() + size_of::<Session>() <= 240, "{}", size_of::<Open>());
     }
 
     /// What an application does with a message.

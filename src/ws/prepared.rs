@@ -129,6 +129,10 @@ impl Prepared {
 
 impl PartialEq for Prepared {
     fn eq(&self, other: &Self) -> bool {
+        #[cfg(feature = "deflate")]
+        if self.is_compressible() != other.is_compressible() {
+            return false;
+        }
         self.frame() == other.frame()
     }
 }

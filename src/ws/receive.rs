@@ -7,7 +7,7 @@ use super::close::{self, Closed, Ending, NO_CODE};
 use super::config::{Delivery, Replies};
 use super::connection::{Connection, State};
 #[cfg(feature = "deflate")]
-use super::deflate::{Packed, Passed, Session};
+use super::deflate::{Passed, Session};
 use super::error::Error;
 use super::event::{Chunk, Event, Kind, Part};
 use super::header::{self, Header, MAX, Opcode, Progress};
@@ -15,6 +15,8 @@ use crate::input::Input;
 use crate::output::Output;
 use crate::payload::{self, Assembly, Key, Unchecked, Utf8};
 use crate::time::Instant;
+#[cfg(feature = "deflate")]
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// What is half-received: a header, a frame, a message, or a control frame inside a message.
@@ -28,7 +30,7 @@ pub(super) struct Open {
     control: Vec<u8>,
     /// permessage-deflate, where it was agreed upon.
     #[cfg(feature = "deflate")]
-    pub(super) session: Option<Session>,
+    pub(super) session: Option<Box<Session>>,
 }
 
 /// A frame whose header was read.
@@ -47,7 +49,7 @@ struct Message {
     progress: Progress,
     body: Body,
     #[cfg(feature = "deflate")]
-    packed: Option<Packed>,
+    compressed: bool,
 }
 
 /// What is kept of a message.
@@ -179,7 +181,7 @@ impl Connection {
         let frame = open.frame.filter(|frame| !frame.opcode.is_control())?;
         let message = open.message.as_mut()?;
         #[cfg(feature = "deflate")]
-        if message.packed.is_some() {
+        if message.compressed {
             return None;
         }
         match &mut message.body {
@@ -298,12 +300,16 @@ impl Connection {
                 (Delivery::Messages, Kind::Text) => Body::Text(Assembly::text(input.take_stale_buffer())),
                 (Delivery::Messages, Kind::Binary) => Body::Binary(Assembly::binary(input.take_stale_buffer())),
             };
+            #[cfg(feature = "deflate")]
+            if let Some(session) = open.session.as_mut().filter(|_| compressed) {
+                session.begin_message();
+            }
             open.message = Some(Message {
                 kind,
                 progress: Progress::default(),
                 body,
                 #[cfg(feature = "deflate")]
-                packed: compressed.then(|| Packed::new(self.config.limits.message)),
+                compressed,
             });
         }
         if let Some(message) = open.message.as_mut() {
@@ -372,7 +378,7 @@ impl Open {
     pub(super) fn held(&self) -> usize {
         let Some(message) = &self.message else { return 0 };
         #[cfg(feature = "deflate")]
-        let waiting = message.packed.as_ref().map_or(0, Packed::held);
+        let waiting = self.session.as_ref().map_or(0, |session| session.held());
         #[cfg(not(feature = "deflate"))]
         let waiting = 0;
         waiting
@@ -388,8 +394,13 @@ impl Open {
         self.message.as_ref().map(|message| message.progress)
     }
 
-    /// Whether a frame's last bytes came by [`Connection::filled`], so that there is something to report without input.
+    /// Whether a frame's last bytes came by [`Connection::filled`], or more comes of what was taken before, so that there is something to
+    /// report without input.
     fn is_frame_complete(&self) -> bool {
+        #[cfg(feature = "deflate")]
+        if self.session.as_ref().is_some_and(|session| session.owes()) {
+            return true;
+        }
         self.frame.is_some_and(|frame| frame.remaining == 0)
     }
 
@@ -435,10 +446,10 @@ impl Open {
             }
             (_, Some(message)) => {
                 #[cfg(feature = "deflate")]
-                if let (Some(packed), Some(session)) = (&mut message.packed, &mut self.session) {
+                if let Some(session) = self.session.as_mut().filter(|_| message.compressed) {
                     match &mut message.body {
-                        Body::Text(text) => packed.take((len, key), ended, text, session, input)?,
-                        Body::Binary(bytes) => packed.take((len, key), ended, bytes, session, input)?,
+                        Body::Text(text) => session.take((len, key), ended, text, input)?,
+                        Body::Binary(bytes) => session.take((len, key), ended, bytes, input)?,
                         Body::Passed { .. } => {}
                     }
                     let body = self.message.take_if(|_| ended).map(|message| message.body);
@@ -461,7 +472,7 @@ impl Open {
             && self
                 .message
                 .as_ref()
-                .is_some_and(|message| message.packed.is_some() && matches!(message.body, Body::Passed { .. }))
+                .is_some_and(|message| message.compressed && matches!(message.body, Body::Passed { .. }))
     }
 
     /// As [`go_on`](Self::go_on), where [`passes_packed`](Self::passes_packed).
@@ -471,11 +482,9 @@ impl Open {
         else {
             return Ok(None);
         };
-        let (Some(packed), Body::Passed { utf8, first }) = (&mut message.packed, &mut message.body) else {
-            return Ok(None);
-        };
+        let Body::Passed { utf8, first } = &mut message.body else { return Ok(None) };
         let len = usize::try_from(frame.remaining).unwrap_or(usize::MAX).min(input.rest().len());
-        let Passed { data, taken, dry, error } = packed.pass((len, frame.key), session, input);
+        let Passed { data, taken, dry, error } = session.pass((len, frame.key), input);
         frame.key = frame.key.after(taken);
         frame.remaining -= taken as u64;
         let frame_ended = frame.remaining == 0 && dry;
@@ -487,11 +496,11 @@ impl Open {
         if let Some(error) = error {
             return Err(error);
         }
-        if kind == Kind::Text && ended && !utf8.is_boundary() {
-            return Err(Error::InvalidUtf8);
-        }
         if ended {
-            packed.finish(session, input)?;
+            session.finish(input)?;
+            if kind == Kind::Text && !utf8.is_boundary() {
+                return Err(Error::InvalidUtf8);
+            }
         }
         let quiet = data.is_empty() && !ended;
         let part = Part::new(if quiet { *first } else { core::mem::replace(first, false) }, ended);
@@ -511,11 +520,11 @@ impl Open {
     /// Gives the buffers back to the thread's pool.
     fn give_back(self, input: &mut Input<'_>) {
         input.give_buffer(self.control);
-        let Some(message) = self.message else { return };
         #[cfg(feature = "deflate")]
-        if let Some(packed) = message.packed {
-            packed.give_back(input);
+        if let Some(mut session) = self.session {
+            session.give_back(input);
         }
+        let Some(message) = self.message else { return };
         match message.body {
             Body::Text(text) => input.give_buffer(text.into_buffer()),
             Body::Binary(bytes) => input.give_buffer(bytes.into_buffer()),

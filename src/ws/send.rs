@@ -99,15 +99,20 @@ impl Connection {
     ///
     /// As [`send_text`](Self::send_text).
     pub fn send_prepared(&mut self, message: &Prepared, out: &mut Output) -> Result<(), SendError> {
+        if self.takes_message() {
+            return Ok(out.push_shared(&[], message.frame())?);
+        }
+        self.send_prepared_otherwise(message, out)
+    }
+
+    /// As [`send_prepared`](Self::send_prepared), where the frame cannot go out as it is.
+    #[inline(never)]
+    fn send_prepared_otherwise(&mut self, message: &Prepared, out: &mut Output) -> Result<(), SendError> {
         #[cfg(feature = "deflate")]
         if self.sending == Sending::Deflated {
             return self.send_prepared_deflated(message, out);
         }
-        if self.masks() {
-            return self.send_whole(message.opcode(), message.payload(), out);
-        }
-        self.may_send_message()?;
-        Ok(out.push_shared(&[], message.frame())?)
+        self.send_whole(message.opcode(), message.payload(), out)
     }
 
     /// Begins a message that goes out in the caller's own fragments, with its first one. Control frames may be sent between the

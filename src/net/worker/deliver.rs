@@ -146,10 +146,13 @@ impl<H: Handler> Worker<H> {
             let (payload, messages) = match &mut peer.wire {
                 Wire::WebSocket(ws) if !queues && ws.takes_message() => (run.frames(), count),
                 #[cfg(feature = "deflate")]
-                Wire::WebSocket(ws) if !queues && ws.sharing().is_some() => {
-                    let Some(sharing) = ws.sharing() else { continue };
-                    (run.deflated(sharing, &mut self.scratch), count)
-                }
+                Wire::WebSocket(ws) if !queues => match ws.sharing() {
+                    Some(sharing) => (run.deflated(sharing, &mut self.scratch), count),
+                    None => {
+                        aside.push(index);
+                        continue;
+                    }
+                },
                 Wire::Http(line) if !queues => match &mut **line {
                     HttpLine { http, mode: Mode::Stream(stream), .. } if http.coding() == Some(Coding::Chunked) => {
                         let (chunks, events) = run.chunks();

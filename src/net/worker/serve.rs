@@ -188,6 +188,10 @@ impl<H: Handler> Worker<H> {
                 }
                 Fed::Connect | Fed::Disconnected => {
                     scratch.clear();
+                    #[cfg(feature = "deflate")]
+                    if let Some(own) = &mut own {
+                        own.hand_compressors(scratch);
+                    }
                     own = None;
                     *socket = None;
                     // What the old connection still had to say is nothing to the new one.
@@ -226,7 +230,11 @@ impl<H: Handler> Worker<H> {
                     Err(e) if e.kind() == ErrorKind::WouldBlock => {
                         own = match own {
                             Some(own) if front.is_empty() => Some(own),
-                            Some(mut own) => Some(Box::new(own.take_unsent_behind(front))),
+                            Some(mut own) => {
+                                #[cfg(feature = "deflate")]
+                                own.hand_compressors(scratch);
+                                Some(Box::new(own.take_unsent_behind(front)))
+                            }
                             None => Some(Box::new(scratch.take_unsent_behind(front))),
                         };
                         input.clear_replies();

@@ -7,4 +7,4 @@ mod session;
 pub(super) use negotiate::{BadAnswer, NAME, Role, SMALLEST};
 pub use negotiate::{Deflate, DeflateConfig, DeflateConfigError, Takeover};
 pub(crate) use session::Sharing;
-pub(super) use session::{Packed, Passed, Session};
+pub(super) use session::{Passed, Session};

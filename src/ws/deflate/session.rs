@@ -24,6 +24,9 @@ const SLACK: usize = 320;
 /// A piece of a message that is passed on in pieces: its compressed and its decompressed length.
 const PIECE: (usize, usize) = (4 << 10, 16 << 10);
 
+/// The least room for a piece that is passed on: more than comes of a byte, so that none is reported in parts.
+const LEAST: usize = 2 << 10;
+
 /// What a connection keeps of permessage-deflate.
 #[derive(Debug)]
 pub(in crate::ws) struct Session {
@@ -31,15 +34,34 @@ pub(in crate::ws) struct Session {
     role: Role,
     /// The application's own fragments are being compressed.
     pub(in crate::ws) begun: bool,
+    /// More may come of what was taken of a message that is passed on.
+    owes: bool,
     /// The kept context of this side, or what a begun message is compressed with.
     deflater: Option<Box<Deflater>>,
-    /// The kept context of the peer's side.
+    /// The kept context of the peer's side, or what a half-received message is decompressed with.
     inflater: Option<Box<Inflater>>,
+    /// The first bytes of a half-received message: too few yet to be worth the memory of an inflater.
+    waiting: Vec<u8>,
+    /// Bytes made of a message that is passed on.
+    passed: u64,
+    /// Bytes that may be made of a message.
+    limit: u64,
 }
 
 impl Session {
-    pub(in crate::ws) fn new(deflate: Deflate, role: Role) -> Self {
-        Self { deflate, role, begun: false, deflater: None, inflater: None }
+    /// As was agreed upon, with so many bytes as a message's limit.
+    pub(in crate::ws) fn new(deflate: Deflate, role: Role, limit: u64) -> Self {
+        Self {
+            deflate,
+            role,
+            begun: false,
+            owes: false,
+            deflater: None,
+            inflater: None,
+            waiting: Vec::new(),
+            passed: 0,
+            limit,
+        }
     }
 
     /// How this side compresses, if it can.
@@ -82,51 +104,24 @@ impl Session {
         }
     }
 
-    fn take_inflater(&mut self, input: &mut Input<'_>) -> Box<Inflater> {
-        let kept = self.inflater.take();
-        kept.unwrap_or_else(|| input.take_inflater(self.deflate.peers_window(self.role)))
+    /// A compressed message begins.
+    pub(in crate::ws) fn begin_message(&mut self) {
+        (self.passed, self.owes) = (0, false);
     }
 
-    fn give_inflater(&mut self, inflater: Box<Inflater>, input: &mut Input<'_>) {
-        match self.deflate.takeovers(self.role).1 {
-            Takeover::Kept => self.inflater = Some(inflater),
-            Takeover::None => input.give_inflater(inflater),
-        }
-    }
-}
-
-/// What the compressed form of a message for many depends on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sharing {
-    pub(in crate::ws) setting: Setting,
-    pub(in crate::ws) threshold: usize,
-}
-
-/// The rest of what is half-received, where it is compressed.
-#[derive(Debug)]
-pub(in crate::ws) struct Packed {
-    inflater: Option<Box<Inflater>>,
-    /// The message's first bytes: too few yet to be worth the memory of an inflater.
-    waiting: Vec<u8>,
-    /// Bytes made, where they are passed on in pieces.
-    passed: u64,
-    /// Bytes that may be made, in all.
-    limit: u64,
-}
-
-impl Packed {
-    /// A message of which nothing has come yet, to be held to so many bytes as they are made.
-    pub(in crate::ws) fn new(limit: u64) -> Self {
-        Self { inflater: None, waiting: Vec::new(), passed: 0, limit }
-    }
-
-    /// Bytes held.
+    /// Bytes held of a half-received message that were not decompressed yet.
     pub(in crate::ws) fn held(&self) -> usize {
         self.waiting.len()
     }
 
-    pub(in crate::ws) fn give_back(self, input: &mut Input<'_>) {
-        if let Some(inflater) = self.inflater {
+    /// Whether more may come of what was taken of a message that is passed on.
+    pub(in crate::ws) fn owes(&self) -> bool {
+        self.owes
+    }
+
+    /// The connection fails.
+    pub(in crate::ws) fn give_back(&mut self, input: &mut Input<'_>) {
+        if let Some(inflater) = self.inflater.take() {
             input.give_inflater(inflater);
         }
     }
@@ -137,16 +132,15 @@ impl Packed {
         (len, key): (usize, Key),
         ended: bool,
         to: &mut Assembly<C>,
-        session: &mut Session,
         input: &mut Input<'_>,
     ) -> Result<(), Error> {
         let limit = self.limit;
-        // So little cannot come to more than the limit, so that nothing is found out later than it can be. A message that came whole does
+        // So little cannot come to more than the limit, so that no limit is found out later than it can be. A message that came whole does
         // not wait.
         let may_wait = WAITING.min(limit / MOST_RATIO);
-        let waits = !ended && (self.waiting.len() + len) as u64 <= may_wait && session.inflater.is_none();
+        let waits = !ended && (self.waiting.len() + len) as u64 <= may_wait;
         if self.inflater.is_none() && !waits {
-            self.inflater = Some(session.take_inflater(input));
+            self.inflater = Some(input.take_inflater(self.deflate.peers_window(self.role)));
         }
         let bytes = input.take(len);
         crate::payload::unmask_binary(bytes, key);
@@ -154,10 +148,54 @@ impl Packed {
             self.waiting.extend_from_slice(bytes);
             return Ok(());
         };
+        // Its memory goes, or it would be one connection's for good.
         inflate(inflater, &core::mem::take(&mut self.waiting), to, limit)?;
         inflate(inflater, bytes, to, limit)?;
-        if ended { self.finish(session, input) } else { Ok(()) }
+        if ended { self.finish(input) } else { Ok(()) }
     }
+
+    /// Takes some of the next `len` bytes, for a message of which nothing is kept.
+    pub(in crate::ws) fn pass(&mut self, (len, key): (usize, Key), input: &mut Input<'_>) -> Passed {
+        // What is announced costs nothing.
+        if len == 0 && !self.owes {
+            return Passed { data: Vec::new(), taken: 0, dry: true, error: None };
+        }
+        let inflater = self.inflater.get_or_insert_with(|| input.take_inflater(self.deflate.peers_window(self.role)));
+        let mut data = input.take_stale_buffer();
+        let len = len.min(PIECE.0);
+        // One byte more than may come, so that it shows.
+        let most = usize::try_from(self.limit.saturating_add(1).saturating_sub(self.passed)).unwrap_or(usize::MAX);
+        data.resize((len * RATIO).clamp(LEAST, PIECE.1).min(most), 0);
+        let bytes = input.peek(len);
+        crate::payload::unmask_binary(bytes, key);
+        let Inflated { taken, made, error } = inflater.inflate(bytes, &mut data);
+        // What was not taken comes again, as it was.
+        crate::payload::unmask_binary(&mut bytes[taken..], key.after(taken));
+        input.skip(taken);
+        self.owes = made == data.len();
+        data.truncate(made);
+        self.passed += made as u64;
+        let error = if self.passed > self.limit { Some(Error::MessageTooBig) } else { error.map(Error::from) };
+        Passed { data, taken, dry: !self.owes, error }
+    }
+
+    /// Ends a message.
+    pub(in crate::ws) fn finish(&mut self, input: &mut Input<'_>) -> Result<(), Error> {
+        if let Some(inflater) = &mut self.inflater {
+            inflater.finish()?;
+        }
+        if self.deflate.takeovers(self.role).1 == Takeover::None {
+            self.give_back(input);
+        }
+        Ok(())
+    }
+}
+
+/// What the compressed form of a message for many depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sharing {
+    pub(in crate::ws) setting: Setting,
+    pub(in crate::ws) threshold: usize,
 }
 
 /// A piece of a message that is passed on.
@@ -170,42 +208,6 @@ pub(in crate::ws) struct Passed {
     pub(in crate::ws) dry: bool,
     /// What is wrong behind the data.
     pub(in crate::ws) error: Option<Error>,
-}
-
-impl Packed {
-    /// Takes some of the next `len` bytes, for a message of which nothing is kept.
-    pub(in crate::ws) fn pass(
-        &mut self,
-        (len, key): (usize, Key),
-        session: &mut Session,
-        input: &mut Input<'_>,
-    ) -> Passed {
-        let inflater = self.inflater.get_or_insert_with(|| session.take_inflater(input));
-        let mut data = input.take_stale_buffer();
-        // One byte more than may come, so that it shows.
-        let most = self.limit.saturating_add(1).saturating_sub(self.passed);
-        data.resize(usize::try_from(most).unwrap_or(usize::MAX).min(PIECE.1), 0);
-        let bytes = input.peek(len.min(PIECE.0));
-        crate::payload::unmask_binary(bytes, key);
-        let Inflated { taken, made, error } = inflater.inflate(bytes, &mut data);
-        // What was not taken comes again, as it was.
-        crate::payload::unmask_binary(&mut bytes[taken..], key.after(taken));
-        input.skip(taken);
-        let dry = made < data.len();
-        data.truncate(made);
-        self.passed += made as u64;
-        let error = if self.passed > self.limit { Some(Error::MessageTooBig) } else { error.map(Error::from) };
-        Passed { data, taken, dry, error }
-    }
-
-    /// Ends a message that was passed on.
-    pub(in crate::ws) fn finish(&mut self, session: &mut Session, input: &mut Input<'_>) -> Result<(), Error> {
-        if let Some(mut inflater) = self.inflater.take() {
-            inflater.finish()?;
-            session.give_inflater(inflater, input);
-        }
-        Ok(())
-    }
 }
 
 /// Appends what `bytes` come to.
