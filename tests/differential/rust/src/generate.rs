@@ -467,11 +467,7 @@ impl Generator {
 
     fn far_compressed(&mut self, plain: &[u8], context: &mut Vec<u8>) -> Vec<u8> {
         context.clear();
-        let mut bytes = Vec::new();
-        let config = DeflateConfig { level: 9, window_bits: -15, ..DeflateConfig::default() };
-        flush(&mut Deflate::new_with_config(config), plain, DeflateFlush::SyncFlush, &mut bytes);
-        bytes.truncate(bytes.len() - 4);
-        bytes
+        compressed(plain, 15)
     }
 
     fn damage_compressed(&mut self, frames: &mut [Frame]) {
@@ -599,6 +595,15 @@ impl Generator {
             }
         }
     }
+}
+
+/// A message as RFC 7692 7.2.1 has it, in a window of so many bits.
+pub fn compressed(plain: &[u8], bits: u8) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let config = DeflateConfig { level: 9, window_bits: -i32::from(bits), ..DeflateConfig::default() };
+    flush(&mut Deflate::new_with_config(config), plain, DeflateFlush::SyncFlush, &mut bytes);
+    bytes.truncate(bytes.len() - 4);
+    bytes
 }
 
 /// Compresses `bytes` to the end of `to`.

@@ -308,10 +308,8 @@ impl Model<'_> {
         if compressed && !ends && corrupt.is_none() && self.has(LimitLessWhatIsMade) {
             self.hold_back(&mut payload);
         }
-        if self.has(SequenceCheckedAtPayload) && (here > 0 || whole) {
-            if corrupt.is_none() {
-                self.check_sequence(header)?;
-            }
+        if self.has(SequenceCheckedAtPayload) && (here > 0 || whole) && corrupt.is_none() {
+            self.check_sequence(header)?;
         }
         if let Some(corrupt) = corrupt.as_ref().filter(|_| self.has(CorruptBeforeLimit) && !self.stream.corrupt_in_tail)
         {
