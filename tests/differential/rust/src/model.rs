@@ -9,6 +9,15 @@ use crate::inflate::{State, inflate};
 
 /// What the rules make of `case`.
 pub fn model(case: &Case, deviations: Deviations) -> Outcome {
+    run(case, deviations).outcome
+}
+
+/// How many events there are before a message with a block that says it is the last (RFC 1951, 3.2.3).
+pub fn events_before_last_block(case: &Case, deviations: Deviations) -> Option<usize> {
+    run(case, deviations).last_block
+}
+
+fn run(case: &Case, deviations: Deviations) -> Model<'_> {
     let mut model = Model {
         case,
         deviations,
@@ -18,12 +27,13 @@ pub fn model(case: &Case, deviations: Deviations) -> Outcome {
         stream: Stream::default(),
         contexts: 0,
         waiting: Vec::new(),
+        last_block: None,
     };
     model.outcome.end = match model.run() {
         Ok(()) => End::Open,
         Err(end) => end,
     };
-    model.outcome
+    model
 }
 
 struct Model<'a> {
@@ -38,6 +48,7 @@ struct Model<'a> {
     contexts: usize,
     /// Compressed bytes that are not looked at yet.
     waiting: Vec<u8>,
+    last_block: Option<usize>,
 }
 
 /// A message that has begun.
@@ -67,8 +78,6 @@ struct Stream {
     just_ended: bool,
     /// The four bytes that are put back are what is corrupt.
     corrupt_in_tail: bool,
-    /// It has ended, and the next frame is passed over.
-    passes_next: bool,
     /// It has ended, and nothing follows.
     dead: bool,
     /// And whoever goes on with it fails.
@@ -395,10 +404,6 @@ impl Model<'_> {
         if self.stream.broken && (whole || !bytes.is_empty()) {
             return (Vec::new(), Some(NOT_UTF8));
         }
-        if std::mem::take(&mut self.stream.passes_next) {
-            self.contexts += usize::from(ends);
-            return (Vec::new(), None);
-        }
         let window = if self.has(WindowNotHeld) { 1 << 15 } else { 1 << bits };
         let corrupt = if self.has(CorruptIs1002) { PROTOCOL } else { NOT_UTF8 };
         let before = self.message.as_ref().map_or(0, |message| message.payload.len());
@@ -409,10 +414,9 @@ impl Model<'_> {
             false => (self.case.limit as usize + 2).saturating_sub(before),
         };
         let (mut made, mut good) = self.inflate(&bytes, window, most);
-        // Where the rest of the frame is passed over, the four bytes behind it are, too; and so is the next frame of the message.
+        // Where the rest of the frame is passed over, the four bytes behind it are, too.
         let just_ended = std::mem::take(&mut self.stream.just_ended);
-        let passed_over = self.has(FrameEndsWithLastBlock) && just_ended;
-        self.stream.passes_next = passed_over && !ends;
+        let passed_over = self.has(LostBehindLastBlock) && just_ended;
         if good && ends && made.len() < most && !passed_over {
             let is_empty = self.stream.bytes.len() == self.stream.from;
             if !is_empty || self.has(EmptyPayloadGetsTail) {
@@ -470,11 +474,12 @@ impl Model<'_> {
                 }
                 State::Corrupt | State::BeyondWindow => return (all, false),
                 State::Ended { taken } => {
+                    self.last_block.get_or_insert(self.outcome.events.len());
                     rest = self.stream.bytes.split_off(taken);
                     let has_rest = !rest.is_empty();
                     let dead = self.has(DeafBehindLastBlock) || self.has(BrokenBehindLastBlock);
                     self.stream = Stream { dead, just_ended: true, ..Stream::default() };
-                    if self.has(FrameEndsWithLastBlock) || !has_rest {
+                    if self.has(LostBehindLastBlock) || !has_rest {
                         return (all, true);
                     }
                 }
