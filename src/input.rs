@@ -262,11 +262,16 @@ impl<'b> Input<'b> {
         }
     }
 
-    /// A decompressor that has forgotten everything, for references of at most `window` bits.
+    /// A decompressor that has forgotten everything, with references of at most `2^window` bytes.
     #[cfg(feature = "deflate")]
     pub(crate) fn take_inflater(&mut self, window: u8) -> Box<Inflater> {
-        let _ = window;
-        self.buffers.as_mut().and_then(|buffers| buffers.take_inflater()).unwrap_or_else(|| Box::new(Inflater::new()))
+        match self.buffers.as_mut().and_then(|buffers| buffers.take_inflater()) {
+            Some(mut inflater) => {
+                inflater.hold_to(window);
+                inflater
+            }
+            None => Box::new(Inflater::new(window)),
+        }
     }
 
     /// Gives a decompressor back.

@@ -203,6 +203,118 @@ fn d4_without_context_takeover_a_reference_to_the_message_before_is_1007() {
     }
 }
 
+/// A block in fixed codes (RFC 1951 section 3.2.6): these bytes, one reference of three bytes, these bytes.
+fn referring(before: &[u8], distance: u32, after: &[u8]) -> Vec<u8> {
+    let (mut bytes, mut bits) = (Vec::new(), 0);
+    let mut put = |value: u32, count: u32| {
+        for bit in 0..count {
+            if bits % 8 == 0 {
+                bytes.push(0);
+            }
+            *bytes.last_mut().unwrap() |= ((value >> bit & 1) as u8) << (bits % 8);
+            bits += 1;
+        }
+    };
+    // Huffman codes begin with their highest bit.
+    let code = |value: u32, count: u32| (value.reverse_bits() >> (32 - count), count);
+    let literal = |byte: u8| match byte {
+        0..144 => code(0x30 + u32::from(byte), 8),
+        _ => code(0x190 + u32::from(byte) - 144, 9),
+    };
+    put(0b010, 3);
+    for &byte in before {
+        let (value, count) = literal(byte);
+        put(value, count);
+    }
+    let (value, count) = code(1, 7);
+    put(value, count);
+    // From 5 on two codes share a number of extra bits; the number grows by one with each two.
+    let (symbol, extra, base) = match distance {
+        1..=4 => (distance - 1, 0, distance),
+        _ => {
+            let extra = (distance - 1).ilog2() - 1;
+            let high = (distance - 1) >> extra;
+            (2 * extra + high, extra, (high << extra) + 1)
+        }
+    };
+    let (value, count) = code(symbol, 5);
+    put(value, count);
+    put(distance - base, extra);
+    for &byte in after {
+        let (value, count) = literal(byte);
+        put(value, count);
+    }
+    // The end of the block, and an empty stored one without its lengths.
+    put(0, 7);
+    put(0, 3);
+    bytes
+}
+
+#[test]
+fn d4_a_reference_beyond_the_agreed_window_is_1007_and_one_to_its_edge_is_none() {
+    let text: Vec<u8> = (0..40_000u32).map(|i| b'a' + (i.wrapping_mul(2_654_435_761) >> 24) as u8 % 26).collect();
+    for bits in 8..=15u8 {
+        let window = 1u32 << bits;
+        let before = &text[..window as usize + 1000];
+        let whole = |distance: u32| {
+            let from = before.len() - distance as usize;
+            Seen::Text(String::from_utf8([before, &before[from..from + 3], b"end"].concat()).unwrap())
+        };
+        for role in Role::BOTH {
+            // Of the peer's messages: a server's as a client, a client's as a server.
+            let agreed = match role {
+                Role::Server => {
+                    accept(&KEPT, &[&format!("permessage-deflate; client_max_window_bits={bits}")]).unwrap()
+                }
+                Role::Client => {
+                    confirm(KEPT, &format!("permessage-deflate; server_max_window_bits={bits}")).unwrap().unwrap()
+                }
+            };
+            let edge = referring(before, window, b"end");
+            let beyond = referring(before, (window + 1).min(32_768), b"end");
+            let unsound = referring(before, (window + 1).min(32_768), b"\xff\xff");
+            for cuts in [vec![], (0..edge.len() + 20).collect::<Vec<_>>(), (0..edge.len() + 20).step_by(100).collect()]
+            {
+                let run = |payload: &[u8]| {
+                    let mut ws = role.connect(Config::DEFAULT).with_deflate(agreed);
+                    feed_cut(&mut ws, &role.frame(FIN | RSV1 | TEXT, payload), &cuts, &mut Output::new(), NOW)
+                };
+                assert_eq!(run(&edge), [whole(window)], "{bits} {role:?}");
+                if bits < 15 {
+                    assert_eq!(run(&beyond), failed(Error::BeyondWindow), "{bits} {role:?}");
+                    // What is wrong first is what is told, however it is cut.
+                    assert_eq!(run(&unsound), failed(Error::BeyondWindow), "{bits} {role:?}");
+                } else {
+                    assert_eq!(run(&beyond), [whole(window)]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_first_is_what_is_told_wherever_it_is_cut() {
+    let corrupt = |text: &[u8]| {
+        let mut payload = Compressor::new(15).flushed(text, DeflateFlush::SyncFlush);
+        payload.extend([0x06, 0x00]);
+        payload
+    };
+    for role in Role::BOTH {
+        let utf8 = role.frame(FIN | RSV1 | TEXT, &corrupt(b"not \xff text"));
+        gives_error_alone(role, Config::DEFAULT, FRESH, &utf8, Error::InvalidUtf8);
+        let long = role.frame(FIN | RSV1 | TEXT, &corrupt(&[b'a'; 2000]));
+        gives_error_alone(role, limit(1000), FRESH, &long, Error::MessageTooBig);
+        gives_error_alone(role, limit(3000), FRESH, &long, Error::CorruptDeflate);
+        // A limit is met where its last byte stands, whatever is behind it.
+        let mut both = vec![b'a'; 2000];
+        both[1000] = 0xff;
+        let payload = Compressor::new(15).flushed(&both, DeflateFlush::SyncFlush);
+        let both = role.frame(FIN | RSV1 | TEXT, &payload);
+        gives_error_alone(role, limit(1000), FRESH, &both, Error::InvalidUtf8);
+        gives_error_alone(role, limit(999), FRESH, &both, Error::MessageTooBig);
+    }
+}
+
 #[test]
 fn d8_an_empty_payload_and_a_zero_byte_are_empty_messages_and_disturb_nothing() {
     let mut compressor = Compressor::new(15);
@@ -380,6 +492,40 @@ fn without_a_context_what_gets_no_shorter_is_sent_as_it_is() {
 }
 
 #[test]
+fn with_a_context_a_message_that_fills_the_window_and_gets_no_shorter_is_sent_as_it_is() {
+    // xorshift: noise in which nothing repeats.
+    let noise = |len: usize| -> Vec<u8> {
+        let next = |state: &mut u32| {
+            *state ^= *state << 13;
+            *state ^= *state >> 17;
+            *state ^= *state << 5;
+            Some(*state as u8)
+        };
+        (0..len).scan(7u32, |state, _| next(state)).collect()
+    };
+    for role in Role::BOTH {
+        for window in [9, 15] {
+            let deflate = DeflateConfig { server_window: window, client_window: window, ..KEPT };
+            let (mut from, mut to) =
+                (connect(role, Config::DEFAULT, deflate), connect(role.peer(), Config::DEFAULT, deflate));
+            let (text, filling) = ("what came before ".repeat(20), noise(1 << window));
+            let sent: [&[u8]; 5] = [text.as_bytes(), &filling[1..], &filling, &filling, text.as_bytes()];
+            let mut out = Output::new();
+            for bytes in sent {
+                from.send_binary(bytes, &mut out).unwrap();
+            }
+            let wire = taken(&mut out);
+            let (frames, _) = parse_output_with_rsv1(&wire, role);
+            let compressed: Vec<bool> = frames.iter().map(|(first, _)| first & RSV1 != 0).collect();
+            assert_eq!(compressed, [true, true, false, false, true]);
+            // And nothing behind refers to what the peer's window has not seen.
+            let seen = feed(&mut to, &wire, &mut Output::new(), NOW);
+            assert_eq!(seen, sent.map(|bytes| Seen::Binary(bytes.to_vec())));
+        }
+    }
+}
+
+#[test]
 fn a_prepared_message_is_compressed_once_for_all_that_keep_no_context() {
     let message = Prepared::text(&"for everyone ".repeat(100));
     let mut frames = Vec::new();
@@ -424,6 +570,24 @@ fn what_a_full_output_refused_leaves_nothing_behind_that_later_messages_refer_to
             sent.extend(taken(&mut large));
             let seen = feed(&mut to, &sent, &mut Output::new(), NOW);
             assert_eq!(seen, ["first", &format!("be{long}gun"), &long, &long].map(text));
+        }
+    }
+}
+
+#[test]
+fn a_text_that_cannot_begin_leaves_nothing_behind_that_later_messages_refer_to() {
+    for role in Role::BOTH {
+        for deflate in [KEPT, FRESH] {
+            let mut from = connect(role, Config::DEFAULT, deflate);
+            let mut to = connect(role.peer(), Config::DEFAULT, deflate);
+            let mut out = Output::new();
+            assert_eq!(from.begin(Kind::Text, b"no text: \xff", &mut out), Err(SendError::InvalidUtf8));
+            from.send_text("the same again", &mut out).unwrap();
+            from.send_text("the same again", &mut out).unwrap();
+            from.begin(Kind::Text, b"the same ", &mut out).unwrap();
+            from.finish(b"again", &mut out).unwrap();
+            let seen = feed(&mut to, &unsent(&out), &mut Output::new(), NOW);
+            assert_eq!(seen, vec![text("the same again"); 3]);
         }
     }
 }

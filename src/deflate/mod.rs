@@ -6,9 +6,11 @@
 //! | file | what is there |
 //! |---|---|
 //! | `inflater` | a decompressor that knows whether a message ended where it had to |
+//! | `distance` | a scanner that holds references to a window that is smaller than an inflater's |
 //! | `deflater` | a compressor, and the pool of a thread's compressors |
 
 mod deflater;
+mod distance;
 mod inflater;
 
 pub(crate) use deflater::{Deflater, Deflaters, Setting};

@@ -475,7 +475,7 @@ impl Open {
             return Ok(None);
         };
         let len = usize::try_from(frame.remaining).unwrap_or(usize::MAX).min(input.rest().len());
-        let Passed { data, taken, dry } = packed.pass((len, frame.key), session, input)?;
+        let Passed { data, taken, dry, error } = packed.pass((len, frame.key), session, input);
         frame.key = frame.key.after(taken);
         frame.remaining -= taken as u64;
         let frame_ended = frame.remaining == 0 && dry;
@@ -483,9 +483,12 @@ impl Open {
         let kind = message.kind;
         if kind == Kind::Text {
             utf8.push(&data).map_err(|_| Error::InvalidUtf8)?;
-            if ended && !utf8.is_boundary() {
-                return Err(Error::InvalidUtf8);
-            }
+        }
+        if let Some(error) = error {
+            return Err(error);
+        }
+        if kind == Kind::Text && ended && !utf8.is_boundary() {
+            return Err(Error::InvalidUtf8);
         }
         if ended {
             packed.finish(session, input)?;

@@ -121,7 +121,12 @@ impl Connection {
         self.may_send_message()?;
         #[cfg(feature = "deflate")]
         self.begin_deflated(first.len());
-        self.begin_as_it_is(kind, first, out)
+        let outcome = self.begin_as_it_is(kind, first, out);
+        #[cfg(feature = "deflate")]
+        if outcome.is_err() {
+            self.begin_nothing();
+        }
+        outcome
     }
 
     fn begin_as_it_is(&mut self, kind: Kind, first: &[u8], out: &mut Output) -> Result<(), SendError> {
@@ -514,10 +519,8 @@ impl Uncompressed<'_> {
     ///
     /// As there.
     pub fn begin(self, kind: Kind, first: &[u8], out: &mut Output) -> Result<(), SendError> {
-        if self.0.sending == Sending::Deflated
-            && let Some(session) = self.0.session_mut()
-        {
-            session.begun = false;
+        if self.0.sending == Sending::Deflated {
+            self.0.begin_nothing();
         }
         self.0.begin_as_it_is(kind, first, out)
     }

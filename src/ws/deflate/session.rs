@@ -15,6 +15,12 @@ const MOST_RATIO: u64 = 1032;
 /// So much of a compressed message may wait before memory for decompressing it is taken.
 const WAITING: u64 = 1024;
 
+/// How much longer than its compressed form a message is thought to be: so much room is made at first. JSON is two to four times as long.
+const RATIO: usize = 4;
+
+/// More room than a message takes: near the end of it zlib-rs goes on byte by byte (the longest match, 258 bytes, and some).
+const SLACK: usize = 320;
+
 /// A piece of a message that is passed on in pieces: its compressed and its decompressed length.
 const PIECE: (usize, usize) = (4 << 10, 16 << 10);
 
@@ -162,6 +168,8 @@ pub(in crate::ws) struct Passed {
     pub(in crate::ws) taken: usize,
     /// Nothing more comes of what was taken.
     pub(in crate::ws) dry: bool,
+    /// What is wrong behind the data.
+    pub(in crate::ws) error: Option<Error>,
 }
 
 impl Packed {
@@ -171,23 +179,23 @@ impl Packed {
         (len, key): (usize, Key),
         session: &mut Session,
         input: &mut Input<'_>,
-    ) -> Result<Passed, Error> {
+    ) -> Passed {
         let inflater = self.inflater.get_or_insert_with(|| session.take_inflater(input));
         let mut data = input.take_stale_buffer();
-        data.resize(PIECE.1, 0);
+        // One byte more than may come, so that it shows.
+        let most = self.limit.saturating_add(1).saturating_sub(self.passed);
+        data.resize(usize::try_from(most).unwrap_or(usize::MAX).min(PIECE.1), 0);
         let bytes = input.peek(len.min(PIECE.0));
         crate::payload::unmask_binary(bytes, key);
-        let Inflated { taken, made } = inflater.inflate(bytes, &mut data)?;
+        let Inflated { taken, made, error } = inflater.inflate(bytes, &mut data);
         // What was not taken comes again, as it was.
         crate::payload::unmask_binary(&mut bytes[taken..], key.after(taken));
         input.skip(taken);
         let dry = made < data.len();
         data.truncate(made);
         self.passed += made as u64;
-        if self.passed > self.limit {
-            return Err(Error::MessageTooBig);
-        }
-        Ok(Passed { data, taken, dry })
+        let error = if self.passed > self.limit { Some(Error::MessageTooBig) } else { error.map(Error::from) };
+        Passed { data, taken, dry, error }
     }
 
     /// Ends a message that was passed on.
@@ -205,17 +213,20 @@ fn inflate<C: Check>(inflater: &mut Inflater, mut bytes: &[u8], to: &mut Assembl
     loop {
         // One byte more than may come, so that it shows.
         let most = limit.saturating_add(1).saturating_sub(to.len() as u64);
-        let room = to.room(usize::try_from(most).unwrap_or(usize::MAX));
+        let wanted = bytes.len().saturating_mul(RATIO) + SLACK;
+        let room = to.room((SLACK, wanted), usize::try_from(most).unwrap_or(usize::MAX));
         let len = room.len();
-        let Inflated { taken, made } = inflater.inflate(bytes, room)?;
+        let Inflated { taken, made, error } = inflater.inflate(bytes, room);
         to.filled(made, Key::NONE).map_err(|_| Error::InvalidUtf8)?;
         if to.len() as u64 > limit {
             return Err(Error::MessageTooBig);
         }
+        if let Some(error) = error {
+            return Err(error.into());
+        }
         bytes = &bytes[taken..];
         if made < len {
-            // It had room, so all that there is was taken and made.
-            return if bytes.is_empty() { Ok(()) } else { Err(Error::CorruptDeflate) };
+            return Ok(());
         }
     }
 }
@@ -224,6 +235,7 @@ impl From<InflateError> for Error {
     fn from(error: InflateError) -> Self {
         match error {
             InflateError::Corrupt => Self::CorruptDeflate,
+            InflateError::TooFar => Self::BeyondWindow,
         }
     }
 }
