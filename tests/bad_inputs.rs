@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 /// The families of rows whose part exists.
 const FAMILIES: &str = "HFUCDKSRQ";
 
-/// Rows of those families that wait: D11 for a measurement, S11 and S14 for the hub.
-const WAITING: [&str; 3] = ["D11", "S11", "S14"];
+/// Rows of those families that wait: S11 and S14 for the hub.
+const WAITING: [&str; 2] = ["S11", "S14"];
 
 #[test]
 fn every_row_has_a_test_that_carries_its_id() {
