@@ -94,6 +94,21 @@ impl Run {
         }
     }
 
+    /// What each makes of one case.
+    pub fn one(&self, case: &Case) -> Result<(), String> {
+        println!("{:25} {}", "model", expected_of(case));
+        println!("{:25} {}", "tautline expected", ours_of(case));
+        println!("{:25} {}", "tautline", peers::caught(peers::tautline, case));
+        for peer in Peer::ALL {
+            if case.deflate.is_some() && peer == Peer::TokioWebsockets {
+                continue;
+            }
+            println!("{:25} {}", format!("{} expected", peer.name()), model(case, peer.deviations()));
+            println!("{:25} {}", peer.name(), self.reader(peer)?.read(case)?);
+        }
+        Ok(())
+    }
+
     pub fn reader(&self, peer: Peer) -> Result<Reader, String> {
         let child = |command| Child::start(command).map(Reader::There);
         match peer {

@@ -10,6 +10,7 @@ mod peers;
 mod random;
 mod table;
 
+use case::Case;
 use compare::Run;
 use std::process::ExitCode;
 
@@ -27,6 +28,10 @@ fn main() -> ExitCode {
             "--streams" => value().and_then(|v| v.parse().map(|n| run.streams = n).map_err(|e| format!("{v}: {e}"))),
             "--drivers" => value().map(|v| drivers = v),
             "--work" => value().map(|v| work = v),
+            "--case" => value().and_then(|line| {
+                job = Job::Case(Case::parse(&line).ok_or("no case")?);
+                Ok(())
+            }),
             "--table" => {
                 job = Job::Table;
                 Ok(())
@@ -49,6 +54,7 @@ fn main() -> ExitCode {
     let done = match job {
         Job::Compare => texts_are_written(&drivers, &run).and_then(|()| run.all()),
         Job::Table => table::table(&run).map(|table| print!("{table}")),
+        Job::Case(case) => run.one(&case),
         Job::Expected => {
             print!("{}", deviations::expected());
             Ok(())
@@ -66,6 +72,8 @@ fn main() -> ExitCode {
 /// What to do.
 enum Job {
     Compare,
+    /// One case, to each.
+    Case(Case),
     Table,
     Expected,
 }
