@@ -179,7 +179,7 @@ impl Model<'_> {
 
             // The payload.
             let here = tail.len().min(usize::try_from(header.len).unwrap_or(usize::MAX));
-            let whole = here as u64 == header.len;
+            let mut whole = here as u64 == header.len;
             let mut payload = masked(&tail[..here], key);
             rest = &tail[here..];
             if self.has(SequenceCheckedAtPayload) && !control && self.check_sequence(&header).is_err() {
@@ -187,6 +187,7 @@ impl Model<'_> {
                 let from = case.bytes.len() - tail.len();
                 let next = case.cuts.iter().find(|&&cut| cut > from).map_or(here, |cut| cut - from);
                 payload.truncate(next);
+                whole &= payload.len() == here;
             }
             if control {
                 if !whole {
@@ -430,13 +431,17 @@ impl Model<'_> {
                 if self.has(LongEndIsTooBig) && frame >= 2044 && !tail.is_empty() {
                     return (made, Some(TOO_BIG));
                 }
-                made.extend(tail);
+                // Where the end is checked, what the four bytes make is no part of the message.
+                if self.has(MessageEndNotChecked) {
+                    made.extend(tail);
+                }
             }
             self.stream.from = self.stream.bytes.len();
             self.contexts += 1;
             self.stream.broken = self.stream.dead && self.has(BrokenBehindLastBlock);
             if no_takeover {
-                self.stream = Stream::default();
+                let corrupt_in_tail = self.stream.corrupt_in_tail;
+                self.stream = Stream { corrupt_in_tail, ..Stream::default() };
             }
         }
         (made, (!good).then_some(corrupt))
@@ -448,7 +453,8 @@ impl Model<'_> {
         let room = (self.case.limit as usize).saturating_sub(before);
         let Some(over) = payload.len().checked_sub(room).filter(|&over| over > 0) else { return };
         let all_but_one = &self.stream.bytes[..self.stream.bytes.len() - 1];
-        let limit = self.stream.made - over;
+        // Not where a stream has ended in between.
+        let Some(limit) = self.stream.made.checked_sub(over) else { return };
         if inflate(all_but_one, 1 << 15, limit + 1).made.len() <= limit {
             payload.truncate(room);
             self.stream.made = limit;
@@ -480,6 +486,7 @@ impl Model<'_> {
                     let has_rest = !rest.is_empty();
                     let dead = self.has(DeafBehindLastBlock) || self.has(BrokenBehindLastBlock);
                     self.stream = Stream { dead, just_ended: true, ..Stream::default() };
+                    self.stream.at_boundary = true;
                     if self.has(LostBehindLastBlock) || !has_rest {
                         return (all, true);
                     }
