@@ -303,13 +303,15 @@ impl Model<'_> {
             _ => header.reserved & RSV1 != 0,
         };
         let here = payload.len();
-        if compressed
-            && whole
-            && header.reserved & RSV1 != 0
-            && self.has(SequenceCheckedWhole)
-            && self.message.is_some()
-        {
-            return Err(PROTOCOL);
+        if self.has(SequenceCheckedWhole) && self.message.is_some() && whole {
+            if header.opcode == CONTINUATION && compressed && header.reserved & RSV1 != 0 {
+                return Err(PROTOCOL);
+            }
+            // Begins a new stream, though the message that is open has not ended.
+            if header.opcode != CONTINUATION && self.case.deflate.is_some_and(|agreed| agreed.of_peer(self.case.role).0)
+            {
+                self.stream = Stream::default();
+            }
         }
         let (mut payload, corrupt) = match compressed {
             true => self.decompress(payload, ends, whole),
@@ -452,8 +454,8 @@ impl Model<'_> {
         let before = self.message.as_ref().map_or(0, |message| message.payload.len());
         let room = (self.case.limit as usize).saturating_sub(before);
         let Some(over) = payload.len().checked_sub(room).filter(|&over| over > 0) else { return };
-        let all_but_one = &self.stream.bytes[..self.stream.bytes.len() - 1];
         // Not where a stream has ended in between.
+        let Some((_, all_but_one)) = self.stream.bytes.split_last() else { return };
         let Some(limit) = self.stream.made.checked_sub(over) else { return };
         if inflate(all_but_one, 1 << 15, limit + 1).made.len() <= limit {
             payload.truncate(room);
