@@ -359,11 +359,13 @@ impl Generator {
     fn content(&mut self, is_text: bool, context: &[u8]) -> Vec<u8> {
         match self.random.below(12) {
             0 => Vec::new(),
-            // A bomb.
-            1 => vec![
-                b'0';
-                self.random.pick(&[1 << 10, 10_000, 100_000, MOST as usize - 1, MOST as usize, MOST as usize + 1])
-            ],
+            // A bomb, now and then as long as the limit that there is where no other is chosen.
+            1 => {
+                let most = MOST as usize;
+                let longest = self.random.percent(5);
+                let lengths = if longest { [most - 1, most, most + 1] } else { [1 << 10, 5_000, 20_000] };
+                vec![b'0'; self.random.pick(&lengths)]
+            }
             2 if !is_text => {
                 let len = self.random.between(1, 3000);
                 self.random.bytes(len)

@@ -323,8 +323,9 @@ impl Model<'_> {
         if self.has(SequenceCheckedAtPayload) && (here > 0 || whole) && corrupt.is_none() {
             self.check_sequence(header)?;
         }
-        // The four bytes come behind a look at what the frame alone has made.
-        let looked_at = self.stream.corrupt_in_tail && payload.len() as u64 > self.case.limit;
+        // What a frame alone has made is looked at behind every 16 KiB, and before the four bytes are put behind it.
+        let made = if self.stream.corrupt_in_tail { payload.len() } else { payload.len() >> 14 << 14 };
+        let looked_at = made as u64 > self.case.limit;
         if let Some(corrupt) = corrupt.as_ref().filter(|_| self.has(CorruptBeforeLimit) && !looked_at) {
             return Err(corrupt.clone());
         }
