@@ -18,6 +18,8 @@ pub enum State {
     Corrupt,
     /// A distance beyond the window.
     BeyondWindow,
+    /// A distance beyond the beginning of the stream.
+    BeyondBeginning,
 }
 
 /// Inflates `bytes`; a distance may be up to `window`. Stops behind `most` bytes.
@@ -157,7 +159,7 @@ impl Run<'_> {
                     }
                     let distance = usize::from(base) + self.bits(DISTANCE_BITS[place])?;
                     if distance > self.made.len() {
-                        return Err(State::Corrupt);
+                        return Err(State::BeyondBeginning);
                     }
                     for _ in 0..length {
                         let byte = self.made[self.made.len() - distance];

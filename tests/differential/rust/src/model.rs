@@ -78,6 +78,8 @@ struct Stream {
     just_ended: bool,
     /// The four bytes that are put back are what is corrupt.
     corrupt_in_tail: bool,
+    /// It refers to what is not there.
+    too_far: bool,
     /// It has ended, and nothing follows.
     dead: bool,
     /// And whoever goes on with it fails.
@@ -419,6 +421,11 @@ impl Model<'_> {
             false => (self.case.limit as usize + 2).saturating_sub(before),
         };
         let (mut made, mut good) = self.inflate(&bytes, window, most);
+        // zlib looks at a distance only where there is room for what it refers to.
+        let is_full = (before + made.len()) as u64 == self.case.limit;
+        if self.stream.too_far && is_full && self.has(LimitLessWhatIsMade) {
+            return (made, Some(TOO_BIG));
+        }
         // Where the rest of the frame is passed over, the four bytes behind it are, too.
         let just_ended = std::mem::take(&mut self.stream.just_ended);
         let passed_over = self.has(LostBehindLastBlock) && just_ended;
@@ -482,7 +489,11 @@ impl Model<'_> {
                     self.stream.at_boundary = run.state == State::Boundary;
                     return (all, true);
                 }
-                State::Corrupt | State::BeyondWindow => return (all, false),
+                State::Corrupt => return (all, false),
+                State::BeyondWindow | State::BeyondBeginning => {
+                    self.stream.too_far = true;
+                    return (all, false);
+                }
                 State::Ended { taken } => {
                     self.last_block.get_or_insert(self.outcome.events.len());
                     rest = self.stream.bytes.split_off(taken);
