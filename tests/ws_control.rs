@@ -198,11 +198,14 @@ fn c1_close_payload_of_one_byte_is_1002_at_its_length() {
 #[test]
 fn c2_codes_that_must_not_be_sent_are_1002() {
     for role in Role::BOTH {
-        for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535] {
+        for code in [0u16, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535] {
             for reason in ["", "why"] {
                 let frame = role.frame(FIN | CLOSE, &close_payload(code, reason));
                 fails_at_the_last_byte(role, &frame, Error::InvalidCloseCode);
             }
+            // The code is looked at before the reason.
+            let frame = role.frame(FIN | CLOSE, &[&code.to_be_bytes()[..], b"\xff"].concat());
+            fails_at_the_last_byte(role, &frame, Error::InvalidCloseCode);
         }
     }
 }

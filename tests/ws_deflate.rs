@@ -425,14 +425,35 @@ fn compression_begins_with_the_next_message_whenever_it_is_switched_on() {
 }
 
 #[test]
-fn rsv1_is_an_error_on_continuations_and_control_frames_and_where_nothing_was_agreed_upon() {
+fn u2_a_character_split_over_compressed_fragments_is_accepted() {
+    for role in Role::BOTH {
+        for plain in ["é", "漢", "a😀é漢z"] {
+            let payload = compressed(plain.as_bytes());
+            for cut in 0..=payload.len() {
+                let wire = [role.frame(RSV1 | TEXT, &payload[..cut]), role.frame(FIN, &payload[cut..])].concat();
+                for deflate in [KEPT, FRESH] {
+                    gives(role, Config::DEFAULT, deflate, &wire, &[text(plain)]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn f04_rsv1_is_1002_on_continuations_and_control_frames_and_where_nothing_was_agreed_upon() {
     for role in Role::BOTH {
         for first in [FIN | RSV1 | PING, FIN | RSV1 | PONG, FIN | RSV1 | CLOSE, FIN | 0x20 | TEXT, FIN | 0x10 | TEXT] {
             let wire = role.frame(first, &[]);
             gives(role, Config::DEFAULT, KEPT, &wire, &failed(Error::ReservedBit));
         }
-        let wire = [role.frame(TEXT, b"a"), role.frame(FIN | RSV1 | CONTINUATION, b"b")].concat();
-        gives_error_alone(role, Config::DEFAULT, KEPT, &wire, Error::ReservedBit);
+        // Inside a message, plain or compressed, too.
+        let compressed = compressed(b"a message in two fragments");
+        for begun in [role.frame(TEXT, b"a"), role.frame(RSV1 | TEXT, &compressed[..5])] {
+            for first in [FIN | RSV1 | CONTINUATION, RSV1 | CONTINUATION, FIN | RSV1 | PING, FIN | RSV1 | CLOSE] {
+                let wire = [&begun[..], &role.frame(first, b"")].concat();
+                gives_error_alone(role, Config::DEFAULT, KEPT, &wire, Error::ReservedBit);
+            }
+        }
         let mut plain = role.connect(Config::DEFAULT);
         let seen = feed(&mut plain, &role.frame(FIN | RSV1 | TEXT, &[0]), &mut Output::new(), NOW);
         assert_eq!(seen, failed(Error::ReservedBit));

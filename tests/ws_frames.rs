@@ -1,5 +1,5 @@
 //! Frames and messages: rows F1 to F22 of the list of bad inputs, each with its neighbours, in both roles, whole and byte by
-//! byte. (F9, F24 and what rows say about memory: `allocations.rs`; F17: `ws_cuts.rs`; F23: `src/ws/mask.rs`.)
+//! byte. (F9, F24 and what rows say about memory: `allocations.rs`; F17: `ws_cuts.rs`; F23: `src/payload/mask.rs`.)
 
 mod ws_wire;
 
@@ -101,7 +101,7 @@ fn f03_any_reserved_bit_without_extension_is_1002() {
 
 #[test]
 fn f04_reserved_bit_on_continuation_or_control_inside_a_message_is_1002() {
-    // No extension is negotiated yet, so every frame is refused; inside an open message, too.
+    // Where no extension was agreed upon every frame is refused. With permessage-deflate: `ws_deflate.rs`.
     for role in Role::BOTH {
         for opcode in [CONTINUATION, PING, PONG, CLOSE] {
             let bytes = [role.frame(TEXT, b"a"), role.frame(FIN | 0x40 | opcode, b"")].concat();
@@ -267,10 +267,14 @@ fn f14_control_between_fragments_is_answered_at_once_and_the_message_stays_intac
         let events = [Seen::Ping(vec![]), Seen::Ping(b"2".to_vec()), Seen::Binary(vec![1, 2, 3, 4])];
         let replies = gives(role, Config::DEFAULT, &all, &events);
         assert_eq!(replies, [Frame::new(FIN | PONG, b""), Frame::new(FIN | PONG, b"2")]);
-        // A Close frame between fragments ends the connection; the message never comes.
-        let bytes = [role.frame(TEXT, b"a"), role.frame(FIN | CLOSE, b""), role.frame(FIN, b"b")].concat();
-        let mut ws = role.connect(Config::DEFAULT);
-        assert_eq!(feed(&mut ws, &bytes, &mut Output::new(), NOW), [Seen::closed(1005, Ending::Peer)]);
+        // A Close frame between fragments ends the connection with its own code; the message never comes.
+        for (payload, code) in [(vec![], 1005), (close_payload(1000, ""), 1000), (close_payload(4000, ""), 4000)] {
+            let bytes = [role.frame(TEXT, b"a"), role.frame(FIN | CLOSE, &payload), role.frame(FIN, b"b")].concat();
+            let mut ws = role.connect(Config::DEFAULT);
+            let mut out = Output::new();
+            assert_eq!(feed(&mut ws, &bytes, &mut out, NOW), [Seen::closed(code, Ending::Peer)]);
+            assert_eq!(frames_of(&out, role), [Frame::new(FIN | CLOSE, &payload)]);
+        }
     }
 }
 

@@ -50,7 +50,7 @@ function run(line) {
     receiver.on('conclude', (code, reason) => end(`peer ${code} ${digest(reason) || '='} -`));
     receiver.on('error', (error) => end(`fail ${error[kStatusCode] ?? '-'}`));
     // Where inflation never calls back, nothing more will come.
-    const patience = setTimeout(() => end('crash: the receiver hangs'), 3000);
+    const patience = setTimeout(() => end('crash: the receiver hangs'), 30000);
     let from = 0;
     const next = () => {
       if (over) return;

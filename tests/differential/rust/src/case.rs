@@ -72,6 +72,35 @@ impl Case {
         line
     }
 
+    /// The case of a line.
+    pub fn parse(line: &str) -> Option<Self> {
+        let [role, limit, fragments, deflate, cuts, bytes] =
+            line.split_whitespace().collect::<Vec<_>>().try_into().ok()?;
+        let numbers = |list: &str| match list {
+            "-" => Some(Vec::new()),
+            list => list.split(',').map(|number| number.parse::<usize>().ok()).collect::<Option<Vec<_>>>(),
+        };
+        let deflate = match numbers(deflate)?[..] {
+            [server, client, server_bits, client_bits] => Some(Agreed {
+                server_no_takeover: server == 1,
+                client_no_takeover: client == 1,
+                server_bits: u8::try_from(server_bits).ok()?,
+                client_bits: u8::try_from(client_bits).ok()?,
+            }),
+            _ => None,
+        };
+        let digits = if bytes == "-" { "" } else { bytes };
+        let byte = |at: usize| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok();
+        Some(Self {
+            role: if role == "s" { Role::Server } else { Role::Client },
+            limit: limit.parse().ok()?,
+            fragments: fragments.parse().ok()?,
+            deflate,
+            bytes: (0..digits.len()).step_by(2).map(byte).collect::<Option<_>>()?,
+            cuts: numbers(cuts)?,
+        })
+    }
+
     /// The stream in the pieces in which it is read.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(0).chain(self.cuts.iter().copied());

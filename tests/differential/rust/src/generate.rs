@@ -359,11 +359,13 @@ impl Generator {
     fn content(&mut self, is_text: bool, context: &[u8]) -> Vec<u8> {
         match self.random.below(12) {
             0 => Vec::new(),
-            // A bomb.
-            1 => vec![
-                b'0';
-                self.random.pick(&[1 << 10, 10_000, 100_000, MOST as usize - 1, MOST as usize, MOST as usize + 1])
-            ],
+            // A bomb, now and then as long as the limit that there is where no other is chosen.
+            1 => {
+                let most = MOST as usize;
+                let longest = self.random.percent(5);
+                let lengths = if longest { [most - 1, most, most + 1] } else { [1 << 10, 5_000, 20_000] };
+                vec![b'0'; self.random.pick(&lengths)]
+            }
             2 if !is_text => {
                 let len = self.random.between(1, 3000);
                 self.random.bytes(len)
@@ -467,11 +469,7 @@ impl Generator {
 
     fn far_compressed(&mut self, plain: &[u8], context: &mut Vec<u8>) -> Vec<u8> {
         context.clear();
-        let mut bytes = Vec::new();
-        let config = DeflateConfig { level: 9, window_bits: -15, ..DeflateConfig::default() };
-        flush(&mut Deflate::new_with_config(config), plain, DeflateFlush::SyncFlush, &mut bytes);
-        bytes.truncate(bytes.len() - 4);
-        bytes
+        compressed(plain, 15)
     }
 
     fn damage_compressed(&mut self, frames: &mut [Frame]) {
@@ -599,6 +597,15 @@ impl Generator {
             }
         }
     }
+}
+
+/// A message as RFC 7692 7.2.1 has it, in a window of so many bits.
+pub fn compressed(plain: &[u8], bits: u8) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let config = DeflateConfig { level: 9, window_bits: -i32::from(bits), ..DeflateConfig::default() };
+    flush(&mut Deflate::new_with_config(config), plain, DeflateFlush::SyncFlush, &mut bytes);
+    bytes.truncate(bytes.len() - 4);
+    bytes
 }
 
 /// Compresses `bytes` to the end of `to`.

@@ -18,6 +18,8 @@ pub enum State {
     Corrupt,
     /// A distance beyond the window.
     BeyondWindow,
+    /// A distance beyond the beginning of the stream.
+    BeyondBeginning,
 }
 
 /// Inflates `bytes`; a distance may be up to `window`. Stops behind `most` bytes.
@@ -151,12 +153,13 @@ impl Run<'_> {
                     let length = usize::from(base) + self.bits(LENGTH_BITS[place])?;
                     let place = usize::from(self.symbol(distances)?);
                     let base = *DISTANCE_BASE.get(place).ok_or(State::Corrupt)?;
+                    // Windows are powers of two, and so are the ends of what a code can come to: its extra bits do not matter.
+                    if usize::from(base) > self.window {
+                        return Err(State::BeyondWindow);
+                    }
                     let distance = usize::from(base) + self.bits(DISTANCE_BITS[place])?;
                     if distance > self.made.len() {
-                        return Err(State::Corrupt);
-                    }
-                    if distance > self.window {
-                        return Err(State::BeyondWindow);
+                        return Err(State::BeyondBeginning);
                     }
                     for _ in 0..length {
                         let byte = self.made[self.made.len() - distance];

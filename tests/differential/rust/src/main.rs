@@ -10,6 +10,7 @@ mod peers;
 mod random;
 mod table;
 
+use case::Case;
 use compare::Run;
 use std::process::ExitCode;
 
@@ -25,6 +26,10 @@ fn main() -> ExitCode {
             "--streams" => value().and_then(|v| v.parse().map(|n| run.streams = n).map_err(|e| format!("{v}: {e}"))),
             "--drivers" => value().map(|v| drivers = v),
             "--work" => value().map(|v| work = v),
+            "--case" => value().and_then(|line| {
+                job = Job::Case(Case::parse(&line).ok_or("no case")?);
+                Ok(())
+            }),
             "--table" => {
                 job = Job::Table;
                 Ok(())
@@ -45,8 +50,9 @@ fn main() -> ExitCode {
     run.websockets = python("websockets_peer.py");
     run.ws = vec!["node".into(), format!("{drivers}/ws_peer.cjs"), format!("{work}/node")];
     let done = match job {
-        Job::Compare => expected_is_written(&drivers).and_then(|()| run.all()),
-        Job::Table => table::print(&run),
+        Job::Compare => texts_are_written(&drivers, &run).and_then(|()| run.all()),
+        Job::Table => table::table(&run).map(|table| print!("{table}")),
+        Job::Case(case) => run.one(&case),
         Job::Expected => {
             print!("{}", deviations::expected());
             Ok(())
@@ -64,13 +70,20 @@ fn main() -> ExitCode {
 /// What to do.
 enum Job {
     Compare,
+    /// One case, to each.
+    Case(Case),
     Table,
     Expected,
 }
 
-/// `EXPECTED.md` says what the run goes by.
-fn expected_is_written(folder: &str) -> Result<(), String> {
-    let path = format!("{folder}/EXPECTED.md");
-    let written = std::fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
-    if written == deviations::expected() { Ok(()) } else { Err(format!("{path} is not what `run --expected` prints")) }
+/// What `EXPECTED.md` and `docs/BAD_INPUTS.md` say is what the run goes by, and what the others do.
+fn texts_are_written(folder: &str, run: &Run) -> Result<(), String> {
+    let read = |path: String| std::fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"));
+    if read(format!("{folder}/EXPECTED.md"))? != deviations::expected() {
+        return Err("EXPECTED.md is not what `run --expected` prints".into());
+    }
+    if !read(format!("{folder}/../../docs/BAD_INPUTS.md"))?.contains(&table::table(run)?) {
+        return Err("docs/BAD_INPUTS.md does not hold what `run --table` prints".into());
+    }
+    Ok(())
 }

@@ -9,6 +9,15 @@ use crate::inflate::{State, inflate};
 
 /// What the rules make of `case`.
 pub fn model(case: &Case, deviations: Deviations) -> Outcome {
+    run(case, deviations).outcome
+}
+
+/// How many events there are before a message with a block that says it is the last (RFC 1951, 3.2.3).
+pub fn events_before_last_block(case: &Case, deviations: Deviations) -> Option<usize> {
+    run(case, deviations).last_block
+}
+
+fn run(case: &Case, deviations: Deviations) -> Model<'_> {
     let mut model = Model {
         case,
         deviations,
@@ -18,12 +27,13 @@ pub fn model(case: &Case, deviations: Deviations) -> Outcome {
         stream: Stream::default(),
         contexts: 0,
         waiting: Vec::new(),
+        last_block: None,
     };
     model.outcome.end = match model.run() {
         Ok(()) => End::Open,
         Err(end) => end,
     };
-    model.outcome
+    model
 }
 
 struct Model<'a> {
@@ -38,6 +48,7 @@ struct Model<'a> {
     contexts: usize,
     /// Compressed bytes that are not looked at yet.
     waiting: Vec<u8>,
+    last_block: Option<usize>,
 }
 
 /// A message that has begun.
@@ -67,8 +78,8 @@ struct Stream {
     just_ended: bool,
     /// The four bytes that are put back are what is corrupt.
     corrupt_in_tail: bool,
-    /// It has ended, and the next frame is passed over.
-    passes_next: bool,
+    /// It refers to what is not there.
+    too_far: bool,
     /// It has ended, and nothing follows.
     dead: bool,
     /// And whoever goes on with it fails.
@@ -170,7 +181,7 @@ impl Model<'_> {
 
             // The payload.
             let here = tail.len().min(usize::try_from(header.len).unwrap_or(usize::MAX));
-            let whole = here as u64 == header.len;
+            let mut whole = here as u64 == header.len;
             let mut payload = masked(&tail[..here], key);
             rest = &tail[here..];
             if self.has(SequenceCheckedAtPayload) && !control && self.check_sequence(&header).is_err() {
@@ -178,6 +189,7 @@ impl Model<'_> {
                 let from = case.bytes.len() - tail.len();
                 let next = case.cuts.iter().find(|&&cut| cut > from).map_or(here, |cut| cut - from);
                 payload.truncate(next);
+                whole &= payload.len() == here;
             }
             if control {
                 if !whole {
@@ -293,13 +305,15 @@ impl Model<'_> {
             _ => header.reserved & RSV1 != 0,
         };
         let here = payload.len();
-        if compressed
-            && whole
-            && header.reserved & RSV1 != 0
-            && self.has(SequenceCheckedWhole)
-            && self.message.is_some()
-        {
-            return Err(PROTOCOL);
+        if self.has(SequenceCheckedWhole) && self.message.is_some() && whole {
+            if header.opcode == CONTINUATION && compressed && header.reserved & RSV1 != 0 {
+                return Err(PROTOCOL);
+            }
+            // Begins a new stream, though the message that is open has not ended.
+            if header.opcode != CONTINUATION && self.case.deflate.is_some_and(|agreed| agreed.of_peer(self.case.role).0)
+            {
+                self.stream = Stream::default();
+            }
         }
         let (mut payload, corrupt) = match compressed {
             true => self.decompress(payload, ends, whole),
@@ -308,13 +322,13 @@ impl Model<'_> {
         if compressed && !ends && corrupt.is_none() && self.has(LimitLessWhatIsMade) {
             self.hold_back(&mut payload);
         }
-        if self.has(SequenceCheckedAtPayload) && (here > 0 || whole) {
-            if corrupt.is_none() {
-                self.check_sequence(header)?;
-            }
+        if self.has(SequenceCheckedAtPayload) && (here > 0 || whole) && corrupt.is_none() {
+            self.check_sequence(header)?;
         }
-        if let Some(corrupt) = corrupt.as_ref().filter(|_| self.has(CorruptBeforeLimit) && !self.stream.corrupt_in_tail)
-        {
+        // What a frame alone has made is looked at behind every 16 KiB, and before the four bytes are put behind it.
+        let made = if self.stream.corrupt_in_tail { payload.len() } else { payload.len() >> 14 << 14 };
+        let looked_at = made as u64 > self.case.limit;
+        if let Some(corrupt) = corrupt.as_ref().filter(|_| self.has(CorruptBeforeLimit) && !looked_at) {
             return Err(corrupt.clone());
         }
         let skips = self.has(EmptyLastFragmentSkipsText);
@@ -397,10 +411,6 @@ impl Model<'_> {
         if self.stream.broken && (whole || !bytes.is_empty()) {
             return (Vec::new(), Some(NOT_UTF8));
         }
-        if std::mem::take(&mut self.stream.passes_next) {
-            self.contexts += usize::from(ends);
-            return (Vec::new(), None);
-        }
         let window = if self.has(WindowNotHeld) { 1 << 15 } else { 1 << bits };
         let corrupt = if self.has(CorruptIs1002) { PROTOCOL } else { NOT_UTF8 };
         let before = self.message.as_ref().map_or(0, |message| message.payload.len());
@@ -411,10 +421,14 @@ impl Model<'_> {
             false => (self.case.limit as usize + 2).saturating_sub(before),
         };
         let (mut made, mut good) = self.inflate(&bytes, window, most);
-        // Where the rest of the frame is passed over, the four bytes behind it are, too; and so is the next frame of the message.
+        // zlib looks at a distance only where there is room for what it refers to.
+        let is_full = (before + made.len()) as u64 == self.case.limit;
+        if self.stream.too_far && is_full && self.has(LimitLessWhatIsMade) {
+            return (made, Some(TOO_BIG));
+        }
+        // Where the rest of the frame is passed over, the four bytes behind it are, too.
         let just_ended = std::mem::take(&mut self.stream.just_ended);
-        let passed_over = self.has(FrameEndsWithLastBlock) && just_ended;
-        self.stream.passes_next = passed_over && !ends;
+        let passed_over = self.has(LostBehindLastBlock) && just_ended;
         if good && ends && made.len() < most && !passed_over {
             let is_empty = self.stream.bytes.len() == self.stream.from;
             if !is_empty || self.has(EmptyPayloadGetsTail) {
@@ -427,13 +441,17 @@ impl Model<'_> {
                 if self.has(LongEndIsTooBig) && frame >= 2044 && !tail.is_empty() {
                     return (made, Some(TOO_BIG));
                 }
-                made.extend(tail);
+                // Where the end is checked, what the four bytes make is no part of the message.
+                if self.has(MessageEndNotChecked) {
+                    made.extend(tail);
+                }
             }
             self.stream.from = self.stream.bytes.len();
             self.contexts += 1;
             self.stream.broken = self.stream.dead && self.has(BrokenBehindLastBlock);
             if no_takeover {
-                self.stream = Stream::default();
+                let corrupt_in_tail = self.stream.corrupt_in_tail;
+                self.stream = Stream { corrupt_in_tail, ..Stream::default() };
             }
         }
         (made, (!good).then_some(corrupt))
@@ -444,8 +462,9 @@ impl Model<'_> {
         let before = self.message.as_ref().map_or(0, |message| message.payload.len());
         let room = (self.case.limit as usize).saturating_sub(before);
         let Some(over) = payload.len().checked_sub(room).filter(|&over| over > 0) else { return };
-        let all_but_one = &self.stream.bytes[..self.stream.bytes.len() - 1];
-        let limit = self.stream.made - over;
+        // Not where a stream has ended in between.
+        let Some((_, all_but_one)) = self.stream.bytes.split_last() else { return };
+        let Some(limit) = self.stream.made.checked_sub(over) else { return };
         if inflate(all_but_one, 1 << 15, limit + 1).made.len() <= limit {
             payload.truncate(room);
             self.stream.made = limit;
@@ -470,13 +489,19 @@ impl Model<'_> {
                     self.stream.at_boundary = run.state == State::Boundary;
                     return (all, true);
                 }
-                State::Corrupt | State::BeyondWindow => return (all, false),
+                State::Corrupt => return (all, false),
+                State::BeyondWindow | State::BeyondBeginning => {
+                    self.stream.too_far = true;
+                    return (all, false);
+                }
                 State::Ended { taken } => {
+                    self.last_block.get_or_insert(self.outcome.events.len());
                     rest = self.stream.bytes.split_off(taken);
                     let has_rest = !rest.is_empty();
                     let dead = self.has(DeafBehindLastBlock) || self.has(BrokenBehindLastBlock);
                     self.stream = Stream { dead, just_ended: true, ..Stream::default() };
-                    if self.has(FrameEndsWithLastBlock) || !has_rest {
+                    self.stream.at_boundary = true;
+                    if self.has(LostBehindLastBlock) || !has_rest {
                         return (all, true);
                     }
                 }

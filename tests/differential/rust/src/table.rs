@@ -1,11 +1,13 @@
 //! What implementations do with the frame rows of `docs/BAD_INPUTS.md`: the rows' bytes to each, and a table of the outcomes.
 
 use crate::case::{
-    BINARY, CLOSE, CONTINUATION, Case, End, FIN, Outcome, PING, PONG, Role, TEXT, header, masked, shortest,
+    Agreed, BINARY, CLOSE, CONTINUATION, Case, End, FIN, Outcome, PING, PONG, Role, TEXT, header, masked, shortest,
 };
 use crate::compare::{Reader, Run};
 use crate::deviations::Peer;
+use crate::generate::compressed;
 use crate::peers;
+use crate::random::Random;
 
 /// The limit on messages in all rows.
 const LIMIT: u64 = 1000;
@@ -17,12 +19,14 @@ struct Row {
     role: Role,
     bytes: Vec<u8>,
     limit: u64,
+    deflate: Option<Agreed>,
 }
 
-/// Prints the table.
-pub fn print(run: &Run) -> Result<(), String> {
-    // A panic of an implementation is an outcome.
-    std::panic::set_hook(Box::new(|_| ()));
+/// Both sides keep their context, in the largest window.
+const KEPT: Agreed = Agreed { server_no_takeover: false, client_no_takeover: false, server_bits: 15, client_bits: 15 };
+
+/// The table.
+pub fn table(run: &Run) -> Result<String, String> {
     let mut readers = [
         ("tautline", Reader::Here(peers::tautline_by_default)),
         ("wsproto", run.reader(Peer::Wsproto)?),
@@ -33,24 +37,30 @@ pub fn print(run: &Run) -> Result<(), String> {
         ("fastwebsockets", Reader::Here(peers::fastwebsockets)),
     ];
     let names: Vec<&str> = readers.iter().map(|(name, _)| *name).collect();
-    println!("| Id | Bytes | {} |", names.join(" | "));
-    println!("|---|---|{}", "---|".repeat(names.len()));
-    for row in rows() {
+    let mut text = format!("| Id | Bytes | {} |\n|---|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
+    let mut rows = rows();
+    let place = |row: &Row| ("FUCKD".find(&row.id[..1]), row.id[1..].parse::<u32>().ok());
+    rows.sort_by_key(place);
+    for row in rows {
         let case = Case {
             role: row.role,
             limit: row.limit,
             fragments: 1024,
-            deflate: None,
+            deflate: row.deflate,
             bytes: row.bytes,
             cuts: Vec::new(),
         };
         let mut cells = Vec::new();
-        for (_, reader) in &mut readers {
-            cells.push(cell(&reader.read(&case)?));
+        for (name, reader) in &mut readers {
+            let has_deflate = ["tautline", "wsproto", "websockets", "ws"].contains(name);
+            cells.push(match case.deflate.is_none() || has_deflate {
+                true => cell(&reader.read(&case)?),
+                false => "–".to_owned(),
+            });
         }
-        println!("| {} | {} | {} |", row.id, row.what, cells.join(" | "));
+        text.push_str(&format!("| {} | {} | {} |\n", row.id, row.what, cells.join(" | ")));
     }
-    Ok(())
+    Ok(text)
 }
 
 /// An outcome in a few words.
@@ -60,6 +70,7 @@ fn cell(outcome: &Outcome) -> String {
         let (letter, payload) = event.split_once(':').expect("an event has a letter");
         let word = match letter {
             "t" if !is_utf8(payload) => "text that is not UTF-8",
+            "t" if payload.is_empty() => "empty text",
             "t" => "text",
             "b" => "binary",
             "i" => "ping",
@@ -92,6 +103,9 @@ fn is_utf8(payload: &str) -> bool {
     bytes.is_none_or(|bytes| std::str::from_utf8(&bytes).is_ok())
 }
 
+/// The first reserved bit.
+const RSV1: u8 = 0x40;
+
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 fn frame(role: Role, first: u8, payload: &[u8]) -> Vec<u8> {
@@ -103,7 +117,14 @@ fn frame(role: Role, first: u8, payload: &[u8]) -> Vec<u8> {
 fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     let mut add = |id, what: &str, bytes: &[&[u8]]| {
-        rows.push(Row { id, what: what.to_owned(), role: Role::Server, bytes: bytes.concat(), limit: LIMIT });
+        rows.push(Row {
+            id,
+            what: what.to_owned(),
+            role: Role::Server,
+            bytes: bytes.concat(),
+            limit: LIMIT,
+            deflate: None,
+        });
     };
     let to_server = |first: u8, payload: &[u8]| frame(Role::Server, first, payload);
     let begun = |len: u64, wide: usize| header(FIN | BINARY, len, wide, Some(KEY));
@@ -183,6 +204,58 @@ fn rows() -> Vec<Row> {
     add("K2", "2,000 pings in one read", &[&to_server(FIN | PING, b"p").repeat(2000)]);
     add("K3", "a pong that nobody asked for", &[&to_server(FIN | PONG, b"p")]);
 
+    let mut add = |id, what: &str, deflate: Agreed, bytes: &[&[u8]]| {
+        rows.push(Row {
+            id,
+            what: what.to_owned(),
+            role: Role::Server,
+            bytes: bytes.concat(),
+            limit: LIMIT,
+            deflate: Some(deflate),
+        });
+    };
+    let packed = |payload: &[u8]| to_server(FIN | RSV1 | TEXT, payload);
+    let hello = compressed(b"Hello", 15);
+    add("F4", "RSV1 on a continuation", KEPT, &[&to_server(RSV1 | TEXT, &hello), &to_server(FIN | RSV1, b"")]);
+    add("F4", "RSV1 on a ping", KEPT, &[&to_server(FIN | RSV1 | PING, b"")]);
+    add("U5", "text that is not UTF-8 when decompressed", KEPT, &[&packed(&compressed(b"a\xffb", 15))]);
+    let bomb = compressed(&vec![b'0'; 1 << 20], 15);
+    add("D1", "a bomb: 1 MiB from 1 KiB", KEPT, &[&to_server(FIN | RSV1 | TEXT, &bomb[..900])]);
+    add("D2", "inflates to the limit", KEPT, &[&packed(&compressed(&[b'0'; LIMIT as usize], 15))]);
+    add("D2", "inflates to the limit + 1", KEPT, &[&packed(&compressed(&[b'0'; LIMIT as usize + 1], 15))]);
+    let pieces: Vec<u8> = bomb[..500]
+        .iter()
+        .enumerate()
+        .flat_map(|(i, byte)| to_server(if i == 0 { RSV1 | TEXT } else { CONTINUATION }, &[*byte]))
+        .collect();
+    add("D3", "a bomb over 500 fragments, without an end", KEPT, &[&pieces]);
+    add("D4", "a reserved block type", KEPT, &[&packed(b"\x06\x00")]);
+    add("D4", "a message that breaks off inside a block", KEPT, &[&packed(&hello[..3]), &text]);
+    let mut random = Random::new(4);
+    let (far, between) = (random.bytes(64), random.bytes(700));
+    let far = compressed(&[&far[..], &between, &far].concat(), 15);
+    let narrow = Agreed { client_bits: 9, ..KEPT };
+    add("D4", "a reference 764 bytes back, in a window of 512", narrow, &[&to_server(FIN | RSV1 | BINARY, &far)]);
+    add("D8", "an empty payload, then a compressed text", KEPT, &[&packed(b""), &packed(&hello)]);
+    add("D8", "a single 0x00, then a compressed text", KEPT, &[&packed(b"\x00"), &packed(&hello)]);
+    let last = b"\xf3\x48\xcd\xc9\xc9\x07\x00\x00";
+    add(
+        "D8",
+        "a block with BFINAL (RFC 7692, 7.2.3.4), then a compressed text",
+        KEPT,
+        &[&packed(last), &packed(&hello)],
+    );
+    add("D9", "an uncompressed text between two compressed ones", KEPT, &[&packed(&hello), &text, &packed(&hello)]);
+    let bytes: Vec<u8> = hello
+        .iter()
+        .enumerate()
+        .flat_map(|(i, byte)| {
+            let first = if i + 1 == hello.len() { FIN } else { 0 } | if i == 0 { RSV1 | TEXT } else { CONTINUATION };
+            [to_server(first, &[*byte]), to_server(FIN | PING, b"p")].concat()
+        })
+        .collect();
+    add("D10", "fragments of one byte, a ping behind each", KEPT, &[&bytes]);
+
     let masked_to_client = frame(Role::Server, FIN | TEXT, b"x");
     rows.insert(
         1,
@@ -192,6 +265,7 @@ fn rows() -> Vec<Row> {
             role: Role::Client,
             bytes: masked_to_client,
             limit: LIMIT,
+            deflate: None,
         },
     );
     rows
