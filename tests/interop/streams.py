@@ -107,8 +107,9 @@ class Seen:
             raise Difference(f"{nothing} events without data")
 
     def waited(self):
-        if not 0.29 <= (gap := self.resumed - self.ended) <= 3:
-            raise Difference(f"came back after {gap:.2f} s instead of 0.3 s")
+        # Half of it: a busy machine sees the end late. Without `retry:` these libraries come back after 0.1 s, as the server first said.
+        if (gap := self.resumed - self.ended) < 0.75:
+            raise Difference(f"came back after {gap:.2f} s instead of 1.5 s")
 
 
 def without_nothing(events):
@@ -177,12 +178,12 @@ def with_curl(report, table, url):
         compare(came, FIRST_PART)
         # The blocks before and behind the events, and nothing besides.
         rest = [block for block in blocks(text) if "data" not in block]
-        if rest != [{"retry": ["100"]}, {"id": ["after-two"]}, {"retry": ["300"]}] or "\n: a comment\n" not in text:
+        if rest != [{"retry": ["100"]}, {"id": ["after-two"]}, {"retry": ["1500"]}] or "\n: a comment\n" not in text:
             raise Difference(f"besides events: {rest}")
 
     def until_close():
         head, _, rest = curl("--http1.0", "--include", f"{url}/script").partition("\r\n\r\n")
-        if "transfer-encoding" in head.lower() or "data: plain\n\n" not in rest or not rest.endswith("retry: 300\n\n"):
+        if "transfer-encoding" in head.lower() or "data: plain\n\n" not in rest or not rest.endswith("retry: 1500\n\n"):
             raise Difference(f"to HTTP/1.0: {head}")
 
     def head_only():

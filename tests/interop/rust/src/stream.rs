@@ -12,7 +12,7 @@ use tautline::net::{Config, Context, Handler, ListenConfig, Message, Server, Str
 use tautline::sse::{Event, Signal};
 
 /// How long a client is asked to stay away behind the first part.
-const RETRY: Duration = Duration::from_millis(300);
+const RETRY: Duration = Duration::from_millis(1500);
 
 /// How long the second part lets its client wait: several heartbeats.
 const SILENCE: Duration = Duration::from_millis(250);
