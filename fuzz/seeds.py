@@ -16,7 +16,7 @@ def content(dice):
     if how == 0:
         part = part[:63]
         return bytes([len(part) << 2]) + part
-    length = bytes([dice.choice([dice.randrange(200), dice.randrange(200, 256)])])
+    length = bytes([dice.choice([dice.randrange(240), dice.randrange(240), dice.randrange(240, 256)])])
     if how == 3:
         return bytes([dice.randrange(64) << 2 | 3]) + length
     part = (part * 2)[:16]

@@ -31,7 +31,7 @@ const CONTROL_FRAME: usize = 131;
 fuzz_target!(|data: &[u8]| connection(data));
 
 fn connection(data: &[u8]) {
-    let mut steps = Steps(data);
+    let mut steps = Steps::new(data, 40_000);
     let mode = steps.byte();
     let deflate = (mode & 1 != 0).then(|| {
         let (server, client) = (steps.deflate(), steps.deflate());
