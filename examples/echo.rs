@@ -14,8 +14,8 @@ use tautline::net::{Accept, Audience, Config, Context, Handler, ListenConfig, Me
 use tautline::{sse, ws};
 
 const HELP: &str =
-    "echo [--port 9001] [--shared] [--workers N] [--mode echo|broadcast] [--deflate [--takeover]] [--max-message BYTES] [--max-fragments N]
---shared: other processes may listen on the port, too. --workers: default one for each core. --takeover: with context takeover";
+    "echo [--port 9001] [--shared] [--workers N] [--mode echo|broadcast] [--deflate [--takeover] [--level N]] [--max-message BYTES] [--max-fragments N]
+--shared: other processes may listen on the port, too. --workers: default one for each core. --takeover: with context takeover. --level: zlib's, 1 to 9";
 
 /// The topics that everyone is subscribed to.
 const SOCKETS: &str = "sockets";
@@ -91,6 +91,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
                 let deflate = config.ws.deflate.get_or_insert_default();
                 (deflate.server_takeover, deflate.client_takeover) = (ws::Takeover::Kept, ws::Takeover::Kept);
             }
+            Long("level") => config.ws.deflate.get_or_insert_default().level = args.value()?.parse()?,
             Long("max-fragments") => config.ws.limits.fragments = args.value()?.parse()?,
             _ => return Err(arg.unexpected().into()),
         }

@@ -179,10 +179,18 @@ fn u6_a_byte_order_mark_is_delivered_unchanged() {
 }
 
 #[test]
-fn c1_close_payload_of_one_byte_is_1002() {
+fn c1_close_payload_of_one_byte_is_1002_at_its_length() {
     for role in Role::BOTH {
+        fails_at_the_last_byte(role, &role.header(FIN | CLOSE, 1)[..2], Error::CloseTooShort);
         for byte in [0, 3, 0xff] {
-            fails_at_the_last_byte(role, &role.frame(FIN | CLOSE, &[byte]), Error::CloseTooShort);
+            let frame = role.frame(FIN | CLOSE, &[byte]);
+            let open = [role.frame(TEXT, b"x"), frame.clone()].concat();
+            for bytes in [frame, open] {
+                let mut ws = role.connect(Config::DEFAULT);
+                let seen = feed(&mut ws, &bytes, &mut Output::new(), NOW);
+                let error = Error::CloseTooShort;
+                assert_eq!(seen, [Seen::Error(error), Seen::closed(1002, Ending::Failed(error))]);
+            }
         }
     }
 }

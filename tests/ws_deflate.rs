@@ -492,6 +492,40 @@ fn without_a_context_what_gets_no_shorter_is_sent_as_it_is() {
 }
 
 #[test]
+fn with_a_context_a_message_that_fills_the_window_and_gets_no_shorter_is_sent_as_it_is() {
+    // xorshift: noise in which nothing repeats.
+    let noise = |len: usize| -> Vec<u8> {
+        let next = |state: &mut u32| {
+            *state ^= *state << 13;
+            *state ^= *state >> 17;
+            *state ^= *state << 5;
+            Some(*state as u8)
+        };
+        (0..len).scan(7u32, |state, _| next(state)).collect()
+    };
+    for role in Role::BOTH {
+        for window in [9, 15] {
+            let deflate = DeflateConfig { server_window: window, client_window: window, ..KEPT };
+            let (mut from, mut to) =
+                (connect(role, Config::DEFAULT, deflate), connect(role.peer(), Config::DEFAULT, deflate));
+            let (text, filling) = ("what came before ".repeat(20), noise(1 << window));
+            let sent: [&[u8]; 5] = [text.as_bytes(), &filling[1..], &filling, &filling, text.as_bytes()];
+            let mut out = Output::new();
+            for bytes in sent {
+                from.send_binary(bytes, &mut out).unwrap();
+            }
+            let wire = taken(&mut out);
+            let (frames, _) = parse_output_with_rsv1(&wire, role);
+            let compressed: Vec<bool> = frames.iter().map(|(first, _)| first & RSV1 != 0).collect();
+            assert_eq!(compressed, [true, true, false, false, true]);
+            // And nothing behind refers to what the peer's window has not seen.
+            let seen = feed(&mut to, &wire, &mut Output::new(), NOW);
+            assert_eq!(seen, sent.map(|bytes| Seen::Binary(bytes.to_vec())));
+        }
+    }
+}
+
+#[test]
 fn a_prepared_message_is_compressed_once_for_all_that_keep_no_context() {
     let message = Prepared::text(&"for everyone ".repeat(100));
     let mut frames = Vec::new();

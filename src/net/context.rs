@@ -577,13 +577,14 @@ impl<S> Context<'_, S> {
         self.core.publish(topic, event, None)
     }
 
-    /// Sends a message to the WebSockets that are subscribed to `topic`, on every worker, and tells nobody else. It has no id.
+    /// Sends a message to the WebSockets that are subscribed to `topic`, on every worker, and tells nobody else. It has no id. A
+    /// [`Prepared`] one may go to several topics, or be one that is not to be compressed.
     ///
     /// # Errors
     ///
     /// [`PublishError`]: nothing was sent.
-    pub fn broadcast(&mut self, topic: &str, message: Message<'_>, to: Audience) -> Result<(), PublishError> {
-        self.core.broadcast(topic, message, to.except(self.id))
+    pub fn broadcast(&mut self, topic: &str, message: impl Into<Prepared>, to: Audience) -> Result<(), PublishError> {
+        self.core.broadcast(topic, message.into(), to.except(self.id))
     }
 
     /// Sends an event as it is, with the id that it has or none, to the subscribers of `topic` on every worker.

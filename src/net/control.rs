@@ -4,7 +4,7 @@ use super::client::{ClientLine, Connect};
 use super::config::DrainConfig;
 use super::context::{Context, InPlace, Line};
 use super::core::{Command, Core};
-use super::handler::{Handler, Message};
+use super::handler::Handler;
 use super::peer::{Peer, PeerId, Wire};
 use super::shared::{Handle, Shared};
 use super::slab::Slab;
@@ -138,8 +138,8 @@ impl<H: Handler> Control<'_, H> {
     /// # Errors
     ///
     /// [`PublishError`]: nothing was sent.
-    pub fn broadcast(&mut self, topic: &str, message: Message<'_>) -> Result<(), PublishError> {
-        self.core.broadcast(topic, message, None)
+    pub fn broadcast(&mut self, topic: &str, message: impl Into<Prepared>) -> Result<(), PublishError> {
+        self.core.broadcast(topic, message.into(), None)
     }
 
     /// See [`Context::broadcast_event`](super::Context::broadcast_event).

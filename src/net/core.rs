@@ -15,8 +15,6 @@ use std::hash::Hasher;
 use std::sync::Arc;
 use std::vec::Vec;
 
-use super::handler::Message;
-
 /// The part of a worker that callbacks may change while one of its connections is being served.
 pub(crate) struct Core {
     pub(crate) worker: u16,
@@ -72,11 +70,11 @@ impl Core {
     pub(crate) fn broadcast(
         &mut self,
         topic: &str,
-        message: Message<'_>,
+        message: Prepared,
         except: Option<PeerId>,
     ) -> Result<(), PublishError> {
         crate::hub::check_name(topic)?;
-        self.append(topic, except, Content::Message(message.prepare())).map(drop)
+        self.append(topic, except, Content::Message(message)).map(drop)
     }
 
     pub(crate) fn broadcast_event(

@@ -125,6 +125,12 @@ impl<'a> Message<'a> {
     }
 }
 
+impl From<Message<'_>> for Prepared {
+    fn from(message: Message<'_>) -> Self {
+        message.prepare()
+    }
+}
+
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

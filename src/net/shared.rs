@@ -4,7 +4,7 @@ use super::config::{Config, DrainConfig, Settings};
 use super::control::Control;
 use super::core::{Command, Random, Time};
 use super::counters::{Counters, Totals};
-use super::handler::{Handler, Message};
+use super::handler::Handler;
 use super::limits::PerAddress;
 use super::listener::SocketFile;
 use super::peer::PeerId;
@@ -231,9 +231,9 @@ impl<H: Handler> Handle<H> {
     /// # Errors
     ///
     /// [`PublishError`]: nothing was sent.
-    pub fn broadcast(&self, topic: &str, message: Message<'_>) -> Result<(), PublishError> {
+    pub fn broadcast(&self, topic: &str, message: impl Into<Prepared>) -> Result<(), PublishError> {
         crate::hub::check_name(topic)?;
-        self.append(topic, Content::Message(message.prepare())).map(drop)
+        self.append(topic, Content::Message(message.into())).map(drop)
     }
 
     /// Sends an event as it is to the subscribers of `topic`: see [`Context::broadcast_event`](super::Context::broadcast_event).

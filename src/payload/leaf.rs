@@ -318,16 +318,20 @@ impl<C: Check> Assembly<C> {
         self.bytes.get_mut(self.filled..to)
     }
 
-    /// Room for up to `most` bytes that are not masked, for [`filled`](Self::filled): what is unused, or as much again as was filled.
+    /// Room for bytes that are not masked, for [`filled`](Self::filled): `least` of them, better `wanted` or as many as were filled, and
+    /// never more than `most`. The buffer moves only where it has no room for the least.
     #[cfg(feature = "deflate")]
-    pub(crate) fn room(&mut self, most: usize) -> &mut [u8] {
-        if self.bytes.len() == self.filled {
-            let more = self.filled.max(*DIRECT.start()).min(most);
-            self.bytes.reserve_exact(more);
-            self.bytes.resize(self.filled + more, 0);
+    pub(crate) fn room(&mut self, (least, wanted): (usize, usize), most: usize) -> &mut [u8] {
+        let most = self.filled.saturating_add(most);
+        let to = self.filled.saturating_add(self.filled.max(wanted)).min(most);
+        if self.bytes.capacity() < self.filled.saturating_add(least).min(most) {
+            // A little more, so that messages that get longer bit by bit do not move it each time.
+            let capacity = to.saturating_add(*DIRECT.start()).min(most);
+            self.bytes.reserve_exact(capacity - self.bytes.len());
         }
-        let to = self.bytes.len().min(self.filled.saturating_add(most));
-        &mut self.bytes[self.filled..to]
+        let to = to.min(self.bytes.capacity()).max(self.bytes.len());
+        self.bytes.resize(to, 0);
+        &mut self.bytes[self.filled..to.min(most)]
     }
 
     /// Unmasks, checks and keeps the first `n` bytes of what was put there. After an error the message is empty.

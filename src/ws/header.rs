@@ -106,6 +106,10 @@ pub(super) fn read(bytes: &[u8], rules: Rules<'_>) -> Result<Option<Header>, Err
         if short > 125 {
             return Err(Error::LongControl);
         }
+        // 5.5.1: "If there is a body, the first two bytes of the body MUST be a 2-byte unsigned integer".
+        if opcode == Opcode::Close && short == 1 {
+            return Err(Error::CloseTooShort);
+        }
     } else {
         // 5.4: a fragmented message is one text or binary frame without FIN, then continuations up to FIN; "the fragments of
         // one message MUST NOT be interleaved between the fragments of another message".

@@ -447,6 +447,9 @@ impl Reading {
             {
                 return Err(1002);
             }
+            if opcode == CLOSE && short == 1 {
+                return Err(1002);
+            }
             if control && (!fin || short > 125) || !control && (opcode == CONTINUATION) != open.is_some() {
                 return Err(1002);
             }

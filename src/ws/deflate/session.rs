@@ -15,6 +15,12 @@ const MOST_RATIO: u64 = 1032;
 /// So much of a compressed message may wait before memory for decompressing it is taken.
 const WAITING: u64 = 1024;
 
+/// How much longer than its compressed form a message is thought to be: so much room is made at first. JSON is two to four times as long.
+const RATIO: usize = 4;
+
+/// More room than a message takes: near the end of it zlib-rs goes on byte by byte (the longest match, 258 bytes, and some).
+const SLACK: usize = 320;
+
 /// A piece of a message that is passed on in pieces: its compressed and its decompressed length.
 const PIECE: (usize, usize) = (4 << 10, 16 << 10);
 
@@ -207,7 +213,8 @@ fn inflate<C: Check>(inflater: &mut Inflater, mut bytes: &[u8], to: &mut Assembl
     loop {
         // One byte more than may come, so that it shows.
         let most = limit.saturating_add(1).saturating_sub(to.len() as u64);
-        let room = to.room(usize::try_from(most).unwrap_or(usize::MAX));
+        let wanted = bytes.len().saturating_mul(RATIO) + SLACK;
+        let room = to.room((SLACK, wanted), usize::try_from(most).unwrap_or(usize::MAX));
         let len = room.len();
         let Inflated { taken, made, error } = inflater.inflate(bytes, room);
         to.filled(made, Key::NONE).map_err(|_| Error::InvalidUtf8)?;

@@ -22,15 +22,16 @@ use tokio::sync::broadcast;
 use tokio_websockets::{Message, ServerBuilder, WebSocketStream};
 
 const USAGE: &str = "\
-usage: tokio_peers PEER --port P [--mode MODE]
-  PEER    fastwebsockets (echo), tokio-websockets (echo, broadcast), axum (broadcast, of events)
-  --mode  echo (default) or broadcast";
+usage: tokio_peers PEER --port P [--mode MODE] [--level N]
+  PEER     fastwebsockets (echo), tokio-websockets (echo, broadcast), axum (broadcast, of events), yawc (echo, compressed)
+  --mode   echo (default) or broadcast
+  --level  zlib's level for yawc (default 6)";
 
 /// Publications that a slow subscriber may be behind. The load has one at a time.
 const BEHIND: usize = 16;
 
 fn main() -> ExitCode {
-    match arguments(std::env::args().skip(1)).and_then(|(peer, port, mode)| run(&peer, port, &mode)) {
+    match arguments(std::env::args().skip(1)).and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("tokio_peers: {error}");
@@ -39,33 +40,41 @@ fn main() -> ExitCode {
     }
 }
 
-fn arguments(mut arguments: impl Iterator<Item = String>) -> Result<(String, u16, String), String> {
+struct Arguments {
+    peer: String,
+    port: u16,
+    mode: String,
+    level: u32,
+}
+
+fn arguments(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let peer = arguments.next().ok_or(USAGE)?;
-    let mut port = None;
-    let mut mode = "echo".to_owned();
+    let (mut port, mut mode, mut level) = (None, "echo".to_owned(), 6);
     while let Some(option) = arguments.next() {
         let value = arguments.next().ok_or_else(|| format!("{option} needs a value"))?;
         match option.as_str() {
             "--port" => port = Some(value.parse().map_err(|_| "not a port")?),
             "--mode" => mode = value,
+            "--level" => level = value.parse().map_err(|_| "not a level")?,
             _ => return Err(format!("unknown option {option}\n{USAGE}")),
         }
     }
-    Ok((peer, port.ok_or(USAGE)?, mode))
+    Ok(Arguments { peer, port: port.ok_or(USAGE)?, mode, level })
 }
 
-fn run(peer: &str, port: u16, mode: &str) -> Result<(), String> {
+fn run(Arguments { peer, port, mode, level }: Arguments) -> Result<(), String> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(|error| error.to_string())?;
     runtime.block_on(async {
         let listener = listen(port).map_err(|error| error.to_string())?;
-        match (peer, mode) {
+        match (peer.as_str(), mode.as_str()) {
             ("fastwebsockets", "echo") => accept(listener, fastwebsockets_echo).await,
             ("tokio-websockets", "echo") => accept(listener, tokio_websockets_echo).await,
             ("tokio-websockets", "broadcast") => {
                 let (topic, _) = broadcast::channel(BEHIND);
                 accept(listener, move |stream| tokio_websockets_broadcast(stream, topic.clone())).await
             }
+            ("yawc", "echo") => accept(listener, move |stream| yawc_echo(stream, level)).await,
             ("axum", "broadcast") => axum_events(listener).await,
             _ => Err(USAGE.to_owned()),
         }
@@ -117,6 +126,35 @@ async fn fastwebsockets_upgrade(mut request: Request<Incoming>) -> Result<Respon
         }
     }));
     Ok(response)
+}
+
+/// As its example `echo_server`: hyper up to the upgrade. With permessage-deflate, which by default keeps the context both ways, and the check
+/// of text, which by default it does without.
+async fn yawc_echo(stream: TcpStream, level: u32) {
+    let service = service_fn(async |mut request: Request<Incoming>| {
+        let level = yawc::CompressionLevel::new(level);
+        let options = yawc::Options::default().with_compression_level(level).with_utf8();
+        let (response, upgraded) = yawc::WebSocket::upgrade_with_options(&mut request, options)?;
+        tokio::spawn(tokio::task::unconstrained(yawc_serve(upgraded)));
+        Ok::<_, yawc::WebSocketError>(response)
+    });
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let _ = connection.with_upgrades().await;
+}
+
+/// Answers all messages that are at hand before it flushes.
+async fn yawc_serve(upgraded: yawc::UpgradeFut) -> Result<(), yawc::WebSocketError> {
+    let mut socket = upgraded.await?;
+    loop {
+        let mut next = Some(socket.next_frame().await?);
+        while let Some(frame) = next {
+            if matches!(frame.opcode(), yawc::OpCode::Text | yawc::OpCode::Binary) {
+                socket.feed(frame).await?;
+            }
+            next = socket.next_frame().now_or_never().transpose()?;
+        }
+        socket.flush().await?;
+    }
 }
 
 /// Takes all messages that are at hand before it answers, so that what came together leaves together: with an answer in

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::cells::{FanOut, Transport, Work};
+use crate::cells::{Deflate, FanOut, Transport, Work};
 use crate::wire::{self, Dialect};
 
-/// What the bars refer to.
+/// What the bars refer to, but where nothing without a protocol can do the work.
 pub const FLOOR: &str = "bare";
 /// What the bars are about.
 pub const OURS: &str = "tautline";
@@ -33,7 +33,7 @@ impl Contestant {
 
 /// Builds this crate's servers and tautline's example, in the profile that this program was built in. tautline is left out only where the example
 /// does not exist; an example that does not build is an error.
-pub fn build(tautline: Option<&str>, uwebsockets: Option<&str>) -> Result<Vec<Contestant>, String> {
+pub fn build(tautline: Option<&str>, uwebsockets: Option<&str>, npm: bool) -> Result<Vec<Contestant>, String> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let bare = executable(here, &["--bin", "bare"])?;
     let on_tokio = executable(here, &["--bin", "tokio_peers"])?;
@@ -52,16 +52,29 @@ pub fn build(tautline: Option<&str>, uwebsockets: Option<&str>) -> Result<Vec<Co
         name: FLOOR,
         dialect: Dialect::Bare,
         program: bare.clone(),
-        arguments: |work| Some(bare_arguments(work, &[])),
+        arguments: |work| bare_arguments(work, &[]),
     }];
     if let Some(program) = tautline {
+        let ours =
+            |name, arguments| Contestant { name, dialect: Dialect::WebSocket, program: program.clone(), arguments };
+        contestants.push(ours(OURS, |work| match work {
+            Work::FanOut(_) => words("--workers 1 --mode broadcast"),
+            Work::Deflate(shape) => words(&deflating_tautline(shape)),
+            _ => words("--workers 1 --mode echo"),
+        }));
+        contestants.push(ours("tautline-again", |work| match work {
+            Work::Deflate(shape) => words(&deflating_tautline(shape)),
+            _ => None,
+        }));
+    }
+    if npm {
         contestants.push(Contestant {
-            name: OURS,
+            name: "ws",
             dialect: Dialect::WebSocket,
-            program,
+            program: install_ws(&bare.with_file_name("npm-ws"))?,
             arguments: |work| match work {
-                Work::FanOut(_) => words("--workers 1 --mode broadcast"),
-                _ => words("--workers 1 --mode echo"),
+                Work::Deflate(Deflate { level, .. }) => words(&format!("--level {level}")),
+                _ => None,
             },
         });
     }
@@ -71,7 +84,7 @@ pub fn build(tautline: Option<&str>, uwebsockets: Option<&str>) -> Result<Vec<Co
             dialect: Dialect::WebSocket,
             program: compile_uwebsockets(Path::new(source), &bare.with_file_name("uwebsockets"))?,
             arguments: |work| match work {
-                Work::FanOut(FanOut { transport: Transport::EventStream, .. }) => None,
+                Work::FanOut(FanOut { transport: Transport::EventStream, .. }) | Work::Deflate(_) => None,
                 Work::FanOut(_) => words("--mode broadcast"),
                 _ => words("--mode echo"),
             },
@@ -79,11 +92,11 @@ pub fn build(tautline: Option<&str>, uwebsockets: Option<&str>) -> Result<Vec<Co
     }
     let peer = |name, arguments| Contestant { name, dialect: Dialect::WebSocket, program: on_tokio.clone(), arguments };
     contestants.push(peer("fastwebsockets", |work| match work {
-        Work::FanOut(_) => None,
+        Work::FanOut(_) | Work::Deflate(_) => None,
         _ => words("fastwebsockets --mode echo"),
     }));
     contestants.push(peer("tokio-websockets", |work| match work {
-        Work::FanOut(FanOut { transport: Transport::EventStream, .. }) => None,
+        Work::FanOut(FanOut { transport: Transport::EventStream, .. }) | Work::Deflate(_) => None,
         Work::FanOut(_) => words("tokio-websockets --mode broadcast"),
         _ => words("tokio-websockets --mode echo"),
     }));
@@ -91,27 +104,36 @@ pub fn build(tautline: Option<&str>, uwebsockets: Option<&str>) -> Result<Vec<Co
         Work::FanOut(FanOut { transport: Transport::EventStream, .. }) => words("axum --mode broadcast"),
         _ => None,
     }));
+    contestants.push(peer("yawc", |work| match work {
+        Work::Deflate(Deflate { level, .. }) => words(&format!("yawc --level {level}")),
+        _ => None,
+    }));
     let other = |name, arguments| Contestant { name, dialect: Dialect::Bare, program: bare.clone(), arguments };
     // The same program once more: how far from 1 its ratios are is what the machine's noise leaves of any other's.
-    contestants.push(other("bare-again", |work| Some(bare_arguments(work, &[]))));
+    contestants.push(other("bare-again", |work| bare_arguments(work, &[])));
     contestants.push(other("bare-level", |work| match work {
-        Work::Echo(_) => Some(bare_arguments(work, &["--level"])),
+        Work::Echo(_) => bare_arguments(work, &["--level"]),
         _ => None,
     }));
     contestants.push(other("bare-eager", |work| match work {
-        Work::Handshakes => Some(bare_arguments(work, &["--eager"])),
+        Work::Handshakes => bare_arguments(work, &["--eager"]),
         _ => None,
     }));
     contestants.push(other("bare-deferred", |work| match work {
-        Work::Handshakes => Some(bare_arguments(work, &["--eager", "--defer-accept"])),
+        Work::Handshakes => bare_arguments(work, &["--eager", "--defer-accept"]),
         _ => None,
     }));
     Ok(contestants)
 }
 
-fn bare_arguments(work: Work, more: &[&str]) -> Vec<String> {
+fn deflating_tautline(shape: Deflate) -> String {
+    format!("--workers 1 --mode echo --takeover --level {}", shape.level)
+}
+
+fn bare_arguments(work: Work, more: &[&str]) -> Option<Vec<String>> {
     let mut arguments = vec!["--mode".to_owned()];
     match work {
+        Work::Deflate(_) => return None,
         Work::Echo(_) => arguments.push("echo".to_owned()),
         Work::Handshakes => arguments.push("handshake".to_owned()),
         Work::FanOut(shape) => {
@@ -121,7 +143,7 @@ fn bare_arguments(work: Work, more: &[&str]) -> Vec<String> {
         }
     }
     arguments.extend(more.iter().map(|&one| one.to_owned()));
-    arguments
+    Some(arguments)
 }
 
 fn words(text: &str) -> Option<Vec<String>> {
@@ -167,5 +189,24 @@ fn compile_uwebsockets(source: &Path, into: &Path) -> Result<PathBuf, String> {
     match status {
         Ok(status) if status.success() => Ok(into.join("uwebsockets")),
         _ => Err(format!("uWebSockets in {} does not build", source.display())),
+    }
+}
+
+/// Fetches npm's ws, of the versions in the lock file beside its server, unless it is there. Returns the server.
+fn install_ws(into: &Path) -> Result<PathBuf, String> {
+    let script = r#"
+        set -e
+        mkdir -p "$2" && cp "$1/server.js" "$2"
+        chmod +x "$2/server.js"
+        if [ ! -d "$2/node_modules/ws" ] || ! cmp -s "$1/package-lock.json" "$2/package-lock.json"; then
+            cp "$1/package.json" "$1/package-lock.json" "$2"
+            cd "$2" && npm ci --silent --no-audit --no-fund >&2
+        fi
+    "#;
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/servers/npm_ws");
+    let status = Command::new("sh").args(["-c", script, "sh"]).args([&source, into]).status();
+    match status {
+        Ok(status) if status.success() => Ok(into.join("server.js")),
+        _ => Err(format!("npm's ws cannot be installed in {}: it needs node and npm", into.display())),
     }
 }

@@ -3,10 +3,13 @@
 
 mod cells;
 mod contestants;
+mod deflate;
 mod echo;
 mod fanout;
 mod handshakes;
+mod json;
 mod process;
+mod random;
 mod report;
 mod socket;
 mod strace;
@@ -23,12 +26,13 @@ use report::{Outcome, Report, Turn};
 const USAGE: &str = "\
 usage: servers [options] [CELL]...
   CELL              the cell of this name, or those whose name contains this; all without
-  --servers A,B     servers whose name is one of these; `bare` runs in any case
+  --servers A,B     servers whose name is one of these; what they are compared with runs in any case
   --rounds N        rounds to time (15)
   --ms N            how long each server is timed per round, in milliseconds (200)
   --cpus S,G        the CPUs for the servers and for the load (the first two that are allowed)
   --tautline PATH   this program instead of building tautline's example `echo`
   --uwebsockets DIR uWebSockets too, from this source (README.md says where to get it); needs a C++20 compiler
+  --npm             npm's ws too, in the cells that compress; needs node and npm, and fetches it once
   --json            JSON lines instead of tables
   --strict          exit with 1 where tautline is over a bar
   --strace          count each server's system calls instead of its time
@@ -49,6 +53,7 @@ struct Options {
     cpus: Option<(usize, usize)>,
     tautline: Option<String>,
     uwebsockets: Option<String>,
+    npm: bool,
     json: bool,
     strict: bool,
     mode: Mode,
@@ -73,6 +78,8 @@ pub struct Load {
     pub sleeps: u64,
     /// Operations before those, to warm up.
     pub unmeasured: u64,
+    /// Bytes of the replies, where they are counted.
+    pub replied: u64,
 }
 
 impl Load {
@@ -81,6 +88,7 @@ impl Load {
         self.cpu_ns += other.cpu_ns;
         self.sleeps += other.sleeps;
         self.unmeasured += other.unmeasured;
+        self.replied += other.replied;
     }
 }
 
@@ -103,6 +111,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Strin
         cpus: None,
         tautline: None,
         uwebsockets: None,
+        npm: false,
         json: false,
         strict: false,
         mode: Mode::Time,
@@ -121,6 +130,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Strin
             }
             "--tautline" => options.tautline = Some(value()?),
             "--uwebsockets" => options.uwebsockets = Some(value()?),
+            "--npm" => options.npm = true,
             "--json" => options.json = true,
             "--strict" => options.strict = true,
             "--strace" => options.mode = Mode::Strace,
@@ -148,15 +158,20 @@ fn run(options: Options) -> Result<ExitCode, String> {
             return Ok(ExitCode::SUCCESS);
         }
         Mode::List => {
-            cells.iter().for_each(|cell| println!("{:<20} at most {:.2} x bare", cell.name, cell.bar));
+            for cell in &cells {
+                match cell.work.reference() {
+                    contestants::OURS => println!("{:<20} nobody does more than {:.2} x tautline", cell.name, cell.bar),
+                    floor => println!("{:<20} at most {:.2} x {floor}", cell.name, cell.bar),
+                }
+            }
             return Ok(ExitCode::SUCCESS);
         }
         _ => {}
     }
-    let mut contestants = contestants::build(options.tautline.as_deref(), options.uwebsockets.as_deref())?;
+    let mut contestants = contestants::build(options.tautline.as_deref(), options.uwebsockets.as_deref(), options.npm)?;
     contestants.retain(|contestant| {
         options.servers.is_empty()
-            || contestant.name == contestants::FLOOR
+            || cells.iter().any(|cell| cell.work.reference() == contestant.name)
             || options.servers.iter().any(|name| name == contestant.name)
     });
     process::raise_file_limit()?;
@@ -181,7 +196,7 @@ fn run(options: Options) -> Result<ExitCode, String> {
 fn time(cell: &Cell, contestants: &[Contestant], cpus: &Cpus, options: &Options) -> Result<Outcome, String> {
     let mut order: Vec<&Contestant> = contestants.iter().filter(|one| one.takes(cell.work)).collect();
     let mut outcome = Outcome::new(cell, order.iter().map(|one| one.name));
-    let mut random = wire::Random::new(1);
+    let mut random = random::Random::new(1);
     // A round is cut into slices and the servers take turns at those, so that what disturbs the machine for a while
     // disturbs all of them. Where they cannot all be connected at the same time, a slice is a round.
     let (groups, slices) = match cell.work.connections() * order.len() <= CONNECTED {
@@ -202,7 +217,7 @@ fn time(cell: &Cell, contestants: &[Contestant], cpus: &Cpus, options: &Options)
                 }
             }
             for (session, load) in sessions.into_iter().zip(loads) {
-                outcome.add(session.contestant, Turn::new(load, cell.work));
+                outcome.add(session.contestant, Turn::new(load, session.grown()?, cell.work));
                 session.finish()?;
             }
         }
@@ -250,11 +265,14 @@ struct Session<'c> {
     contestant: &'static str,
     /// Dropped before the load's sockets are: it is spared their ends.
     server: Server,
+    /// Its memory before anybody connected.
+    memory: u64,
     load: Connected,
 }
 
 enum Connected {
     Echo(echo::Lines),
+    Deflate(Box<deflate::Lines>),
     FanOut(fanout::Subscribers),
     Handshakes(handshakes::Clients),
 }
@@ -262,13 +280,19 @@ enum Connected {
 impl<'c> Session<'c> {
     /// Starts the server, connects, and compares what it answers, byte by byte.
     fn open(cell: &'c Cell, contestant: &Contestant, cpus: &Cpus) -> Result<Self, String> {
-        let open = || -> Result<(Server, Connected), String> {
+        let open = || -> Result<(Server, u64, Connected), String> {
             let server = Server::start(contestant.command(cell.work), cpus)?;
+            let memory = server.memory()?;
             let load = match cell.work {
                 Work::Echo(shape) => {
                     let mut lines = echo::Lines::connect(&server, shape, contestant.dialect)?;
                     lines.verify()?;
                     Connected::Echo(lines)
+                }
+                Work::Deflate(shape) => {
+                    let mut lines = deflate::Lines::connect(&server, shape)?;
+                    lines.verify()?;
+                    Connected::Deflate(Box::new(lines))
                 }
                 Work::FanOut(shape) => {
                     let mut subscribers = fanout::Subscribers::connect(&server, shape)?;
@@ -277,26 +301,33 @@ impl<'c> Session<'c> {
                 }
                 Work::Handshakes => Connected::Handshakes(handshakes::Clients::new(&server)),
             };
-            Ok((server, load))
+            Ok((server, memory, load))
         };
-        let (server, load) = open().map_err(|error| fault(cell, contestant.name, &error))?;
-        Ok(Session { cell, contestant: contestant.name, server, load })
+        let (server, memory, load) = open().map_err(|error| fault(cell, contestant.name, &error))?;
+        Ok(Session { cell, contestant: contestant.name, server, memory, load })
     }
 
     /// Applies the load for about so long. What comes back is counted to the byte.
     fn run(&mut self, turn: Duration) -> Result<Load, String> {
         let load = match &mut self.load {
             Connected::Echo(lines) => lines.run(&self.server, turn),
+            Connected::Deflate(lines) => lines.run(&self.server, turn),
             Connected::FanOut(subscribers) => subscribers.run(&self.server, turn),
             Connected::Handshakes(clients) => clients.run(&self.server, turn),
         };
         load.map_err(|error| fault(self.cell, self.contestant, &error))
     }
 
+    /// Bytes by which its memory has grown since nobody was connected.
+    fn grown(&self) -> Result<u64, String> {
+        Ok(self.server.memory()?.saturating_sub(self.memory))
+    }
+
     /// Compares every byte once more.
     fn finish(mut self) -> Result<(), String> {
         let verified = match &mut self.load {
             Connected::Echo(lines) => lines.verify(),
+            Connected::Deflate(lines) => lines.verify(),
             Connected::FanOut(subscribers) => subscribers.verify(),
             Connected::Handshakes(_) => Ok(()),
         };

@@ -97,7 +97,17 @@ impl Server {
         let sleeps = self.sleeps();
         let before = self.cpu_ns()?;
         let operations = load()?;
-        Ok(Load { operations, cpu_ns: self.cpu_ns()? - before, sleeps: self.sleeps() - sleeps, unmeasured })
+        let (cpu_ns, sleeps) = (self.cpu_ns()? - before, self.sleeps() - sleeps);
+        Ok(Load { operations, cpu_ns, sleeps, unmeasured, replied: 0 })
+    }
+
+    /// Its resident memory now, in bytes.
+    pub fn memory(&self) -> Result<u64, String> {
+        let path = format!("/proc/{}/status", self.id());
+        let status = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.map(|kib| kib * 1024).ok_or_else(|| format!("{path} has no VmRSS"))
     }
 
     /// User and system time of all its threads so far.

@@ -1,6 +1,7 @@
 //! What the load says and expects, byte by byte; written without tautline, which it judges.
 
 use crate::cells::{PUBLICATION, Transport};
+use crate::random::Random;
 
 /// What a server does with a message.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -12,6 +13,12 @@ pub enum Dialect {
 
 /// No zero byte: a zero would let a server skip the work.
 const MASK: [u8; 4] = [0x9d, 0x37, 0xe1, 0x5b];
+
+/// The bit of a message that is compressed (RFC 7692, section 6).
+pub const RSV1: u8 = 0x40;
+
+/// A text message in one frame.
+pub const TEXT: u8 = 0x81;
 
 /// The key of RFC 6455, section 1.3, and its answer.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -27,6 +34,14 @@ pub fn upgrade_request(port: u16) -> Vec<u8> {
          Cookie: session=5f2b8c1e9a7d4036\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
     )
     .into_bytes()
+}
+
+/// The same with an offer of permessage-deflate: all of RFC 7692's defaults, so context takeover both ways.
+pub fn deflate_request(port: u16) -> Vec<u8> {
+    let mut request = upgrade_request(port);
+    request.truncate(request.len() - 2);
+    request.extend_from_slice(b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n");
+    request
 }
 
 pub fn events_request(port: u16) -> Vec<u8> {
@@ -64,6 +79,17 @@ pub fn check_upgraded(head: &[u8]) -> Result<(), String> {
     }
 }
 
+/// The offer of [`deflate_request`] was accepted, and both sides keep their context.
+pub fn check_deflating(head: &[u8]) -> Result<(), String> {
+    check_upgraded(head)?;
+    let agreed = field(head, "sec-websocket-extensions").unwrap_or_default();
+    if agreed.starts_with("permessage-deflate") && !agreed.contains("no_context_takeover") {
+        Ok(())
+    } else {
+        Err(format!("no permessage-deflate with context takeover: {}", head.escape_ascii()))
+    }
+}
+
 pub fn check_streaming(head: &[u8]) -> Result<(), String> {
     let stream = field(head, "content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
     let chunked = field(head, "transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));
@@ -87,7 +113,17 @@ pub fn publication() -> Vec<u8> {
 
 /// A client's text message in one frame.
 pub fn message(payload: &[u8]) -> Vec<u8> {
-    let mut frame = header(payload.len(), 0x80);
+    masked(header(payload.len(), 0x80), payload)
+}
+
+/// The same for a payload that is compressed.
+pub fn deflated_message(payload: &[u8]) -> Vec<u8> {
+    let mut header = header(payload.len(), 0x80);
+    header[0] |= RSV1;
+    masked(header, payload)
+}
+
+fn masked(mut frame: Vec<u8>, payload: &[u8]) -> Vec<u8> {
     frame.extend_from_slice(&MASK);
     frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, key)| byte ^ key));
     frame
@@ -113,34 +149,10 @@ pub fn delivery(transport: Transport, data: &[u8]) -> Vec<u8> {
 }
 
 fn header(length: usize, mask_bit: u8) -> Vec<u8> {
-    const TEXT: u8 = 0x81;
     match length {
         0..126 => vec![TEXT, mask_bit | length as u8],
         126..0x1_0000 => [&[TEXT, mask_bit | 126][..], &(length as u16).to_be_bytes()].concat(),
         _ => [&[TEXT, mask_bit | 127][..], &(length as u64).to_be_bytes()].concat(),
-    }
-}
-
-/// xorshift64*.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        // Neighbouring seeds would begin alike, and zero would stay zero.
-        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound
-    }
-
-    pub fn shuffle<T>(&mut self, items: &mut [T]) {
-        for last in (1..items.len()).rev() {
-            items.swap(last, self.below(last + 1));
-        }
     }
 }
 
