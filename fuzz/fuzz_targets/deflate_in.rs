@@ -106,7 +106,8 @@ fn frames(role: Role, deflate: &Deflate, honest: bool, steps: &mut Steps<'_>) ->
             }
             _ => (opcode, content),
         };
-        if !kept {
+        // Nor does that one forget what it has to.
+        if !kept && (honest || how & 64 == 0) {
             compressor.reset();
         }
         let mut rest = &payload[..];
