@@ -47,14 +47,19 @@ def connection(dice):
     head = bytes([dice.randrange(256)])
     if head[0] & 1:
         head += settings(dice) + settings(dice)
-    head += bytes([dice.randrange(256) & ~4, dice.randrange(64), dice.randrange(256) & ~4, dice.randrange(64)])
+    limits = lambda: dice.choice([dice.randrange(256), 2 | dice.randrange(256) & 0x61])
+    head += bytes([limits() & ~4, dice.randrange(64), limits() & ~4, dice.randrange(64)])
     body = b""
+    # Behind a link that tampers nothing is compared any more.
+    ops = [8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 24, 28] + dice.choice([[], [], [21], [25]])
     for _ in range(dice.randrange(5, 50)):
         side = dice.choice([0, 128])
-        op = dice.choice([8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 21, 24, 25, 28]) | dice.randrange(4) << 5
-        arguments = content(dice) if op & 31 in range(8, 17) else dice.randbytes(dice.randrange(1, 4))
+        op = dice.choice(ops) | dice.randrange(4) << 5
+        arguments = dice.randbytes({14: 1, 17: 1, 18: 1, 20: 1, 25: [0, 1, 0, 4][op >> 5]}.get(op & 31, 0))
+        if op & 31 in range(8, 17) or op & 31 == 25 and op >> 5 < 3:
+            arguments += content(dice)
         body += bytes([side | op]) + arguments
-        if dice.random() < 0.1:
+        if dice.random() < 0.15:
             # Long, and read in pieces, some of them where it is assembled.
             body += bytes([side | dice.choice([8, 9])]) + content(dice, long=True) + bytes([side | 1])
             body += b"".join(bytes([(side ^ 128) | 0x27, dice.randrange(10, 40), dice.randrange(256)]) for _ in range(6))
