@@ -358,7 +358,7 @@ impl World {
                     0 => steps.content(),
                     1 => peer.role.frame(steps.byte(), &steps.content()),
                     2 => peer.role.frame([1, 2, 0x81, 0x82][usize::from(step & 3)] | RSV1, &steps.content()),
-                    _ => peer.role.header(steps.byte(), u64::from(steps.pair()) << steps.byte() % 48),
+                    _ => peer.role.header(steps.byte(), u64::from(steps.pair()) << (steps.byte() % 48)),
                 };
                 side.link.extend(bytes);
                 side.tampered = true;
