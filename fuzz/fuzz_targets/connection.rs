@@ -323,6 +323,11 @@ impl World {
                 let open = ws.is_open();
                 let outcome = ws.pong(&vec![b'q'; n], out);
                 assert_eq!(outcome.is_ok(), open && n <= 125, "a pong always fits");
+                if outcome.is_ok() && side.role == Role::Server {
+                    let frame = side.role.peer().frame(0x8a, &vec![b'q'; n]);
+                    let unsent = side.out.chunks().collect::<Vec<_>>().concat();
+                    assert!(unsent.windows(frame.len()).any(|part| part == frame), "a pong that is lost");
+                }
             }
             19 => {
                 let code = CloseCode::new(1000 + steps.pair() % 4000);

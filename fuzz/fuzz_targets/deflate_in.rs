@@ -21,7 +21,7 @@ use wire::{BINARY, CONTINUATION, FIN, NOW, PING, Role, Seen, TEXT, join_chunks};
 const MESSAGE: [u64; 4] = [64, 600, 5000, 70_000];
 
 /// Frames of a message.
-const FRAGMENTS: u32 = 5;
+const FRAGMENTS: u32 = 3;
 
 /// Bytes that may wait, and what they can come to (RFC 1951): such a message may be found wrong later.
 const WAITING: (u64, u64) = (1024, 1032);
@@ -120,10 +120,12 @@ fn frames(role: Role, deflate: &Deflate, honest: bool, steps: &mut Steps<'_>) ->
             };
             let (now, behind) = rest.split_at(at.min(rest.len()));
             frames.push((first, now.to_vec()));
+            // Only a message's first frame says that it is compressed.
+            let marked = if at == 13 { RSV1 } else { 0 };
             if how & 128 != 0 {
-                frames.push((FIN | PING, vec![how; at % 9]));
+                frames.push((FIN | marked | PING, vec![how; at % 9]));
             }
-            (first, rest) = (CONTINUATION, behind);
+            (first, rest) = (marked | CONTINUATION, behind);
         }
         frames.push((FIN | first, rest.to_vec()));
     }
@@ -220,6 +222,11 @@ fn naive(frames: &[(u8, Vec<u8>)], role: Role, deflate: &Deflate, limits: &Limit
     let (mut kind, mut compressed, mut payload, mut fragments) = (TEXT, false, Vec::new(), 0);
     for (first, bytes) in frames {
         let (fin, opcode) = (first & FIN != 0, first & 15);
+        let again = compressed && fragments > 0;
+        let sure = |code| if again && opcode == CONTINUATION { Code::OrSooner(code) } else { Code::Sure(code) };
+        if first & RSV1 != 0 && !matches!(opcode, TEXT | BINARY) {
+            return (told, Some(if again { Code::OrSooner(1002) } else { Code::Sure(1002) }));
+        }
         match opcode {
             PING => {
                 told.push(Told::Ping(bytes.clone()));
@@ -228,8 +235,6 @@ fn naive(frames: &[(u8, Vec<u8>)], role: Role, deflate: &Deflate, limits: &Limit
             CONTINUATION => {}
             _ => (kind, compressed, payload, fragments) = (opcode, first & RSV1 != 0, Vec::new(), 0),
         }
-        let again = compressed && fragments > 0;
-        let sure = |code| if again { Code::OrSooner(code) } else { Code::Sure(code) };
         if fragments == limits.fragments {
             return (told, Some(sure(1008)));
         }
@@ -258,6 +263,7 @@ fn naive(frames: &[(u8, Vec<u8>)], role: Role, deflate: &Deflate, limits: &Limit
             return (told, Some(if waits { Code::Unclear } else { code }));
         }
         if fin {
+            fragments = 0;
             if compressed && !kept && window == 1 << 15 && made.len() < 8 << 10 {
                 assert_eq!(
                     inflated(&payload).unwrap_or_else(|| made.clone()),
