@@ -14,13 +14,14 @@ fn every_server_does_its_work() {
         "fastwebsockets: 4",
         "tokio-websockets: 5",
         "axum: 1",
+        "yawc: 2",
         "bare-level: 3",
         "bare-eager: 1",
         "bare-deferred: 1",
     ];
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
     if root.join("echo.rs").exists() || root.join("echo").exists() {
-        servers.push("tautline: 6");
+        servers.extend(["tautline: 8", "tautline-again: 2"]);
     }
     for server in servers {
         assert!(told.contains(server), "{server} cells? {told}");

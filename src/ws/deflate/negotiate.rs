@@ -36,11 +36,13 @@ pub enum Takeover {
 /// secret. Send such messages by [`Connection::uncompressed`](super::super::Connection::uncompressed).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeflateConfig {
-    /// zlib's level, 1 (fast) to 9 (small). Default 1: on JSON of 1 KiB level 6 costs three to four times the time for messages a quarter shorter.
+    /// zlib's level, 1 (fast) to 9 (small). Default 1: on JSON of 1 KiB level 6 costs three times the time for messages a quarter shorter, with
+    /// takeover seven times for a third (`docs/COMPRESSION.md` has more).
     pub level: u8,
     /// zlib's `memLevel`, 1 to 9. Default 5: as small as with zlib's default of 8 and faster, for 98 KiB less a compressor.
     pub memory: u8,
-    /// Messages of fewer bytes are sent as they are. Default 128: below, a message on its own hardly gets shorter.
+    /// Messages of fewer bytes are sent as they are. Default 128: below, a message on its own hardly gets shorter. With takeover those that
+    /// are alike do, down to some 32 bytes.
     pub threshold: u32,
     /// Whether the server keeps its context. Default: no, as most peers of a server are idle.
     ///

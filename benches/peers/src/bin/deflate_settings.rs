@@ -1,7 +1,9 @@
 //! What the settings of tautline's permessage-deflate come to: bytes on the wire and time per message, for JSON of several lengths.
 //!
 //! ```text
-//! cargo run --release --bin deflate_settings                   # the whole table, about a minute
+//! cargo run --release --bin deflate_settings -- levels         # by level and memory, about two minutes
+//! cargo run --release --bin deflate_settings -- thresholds     # short messages at the default level
+//! cargo run --release --bin deflate_settings -- windows        # by window
 //! cargo run --release --bin deflate_settings -- echo 1 10000   # so many echoes of 1 KiB at this level, with context takeover; for a profiler
 //! ```
 
@@ -11,6 +13,7 @@ mod json;
 #[path = "../servers/random.rs"]
 mod random;
 
+use std::fmt;
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,10 +22,6 @@ use tautline::http::Version;
 use tautline::http::upgrade::{Upgrade, UpgradeConfig};
 use tautline::ws::{Config, Connection, Deflate, DeflateConfig, Event, Takeover};
 use tautline::{Buffers, Input, Instant, Output};
-
-const SIZES: [usize; 5] = [100, 300, 1024, 4096, 16384];
-const LEVELS: [u8; 4] = [1, 2, 3, 6];
-const MEMORIES: [u8; 4] = [4, 5, 6, 8];
 
 /// In turn, so that none finds its state in the cache, as on a server.
 const CONNECTIONS: usize = 64;
@@ -34,7 +33,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
-        [] => table(),
+        ["levels"] => levels(),
+        ["thresholds"] => thresholds(),
+        ["windows"] => windows(),
         ["echo", level, count] => match (level.parse(), count.parse()) {
             (Ok(level), Ok(count)) => echo(level, count),
             _ => return ExitCode::FAILURE,
@@ -44,41 +45,79 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn table() {
+fn levels() {
+    const MEMORIES: [u8; 4] = [4, 5, 6, 8];
     println!("| payload | takeover | level | {} |", MEMORIES.map(|memory| format!("memory {memory}")).join(" | "));
     println!("|---|---|---|{}", "---|".repeat(MEMORIES.len()));
-    for size in SIZES {
-        for takeover in [Takeover::Kept, Takeover::None] {
-            let mut best = [[(0.0, f64::MAX, f64::MAX); MEMORIES.len()]; LEVELS.len()];
-            // Twice, one setting after the other: what disturbs the machine for a while is in one of them.
-            for _ in 0..2 {
-                for (level, row) in LEVELS.iter().zip(&mut best) {
-                    for (memory, cell) in MEMORIES.iter().zip(row) {
-                        let (bytes, sending, receiving) = cost(size, takeover, *level, *memory);
-                        *cell = (bytes, cell.1.min(sending), cell.2.min(receiving));
-                    }
-                }
-            }
-            for (level, row) in LEVELS.iter().zip(best) {
-                let cells =
-                    row.map(|(bytes, sending, receiving)| format!("{bytes:.0} B {sending:.1} + {receiving:.1} us"));
-                println!("| {size} | {takeover:?} | {level} | {} |", cells.join(" | "));
+    for size in [100, 300, 1024, 4096, 16384] {
+        for (takeover, base) in TAKEOVERS {
+            for level in [1, 2, 3, 6] {
+                let costs = best(size, &MEMORIES.map(|memory| DeflateConfig { level, memory, ..base }));
+                let costs: Vec<String> = costs.iter().map(Cost::to_string).collect();
+                println!("| {size} B | {takeover} | {level} | {} |", costs.join(" | "));
             }
         }
     }
 }
 
-/// Bytes of a message's frame, and the microseconds that sending and receiving it take: of the best round.
-fn cost(size: usize, takeover: Takeover, level: u8, memory: u8) -> (f64, f64, f64) {
-    let config = DeflateConfig { level, memory, threshold: 0, server_takeover: takeover, ..DeflateConfig::DEFAULT };
-    let agreed = agreed(&config);
+fn thresholds() {
+    println!("| payload | with takeover | without |\n|---|---|---|");
+    for size in [100, 128, 160, 200, 256, 320, 400, 512] {
+        let costs = best(size, &TAKEOVERS.map(|(_, base)| base));
+        println!("| {size} B | {} | {} |", costs[0], costs[1]);
+    }
+}
+
+fn windows() {
+    println!("| window | 300 B | 1 KiB | 4 KiB |\n|---|---|---|---|");
+    for server_window in 9..=15 {
+        let costs = [300, 1024, 4096].map(|size| best(size, &[DeflateConfig { server_window, ..TAKEOVERS[0].1 }])[0]);
+        println!("| {server_window} bits | {} | {} | {} |", costs[0], costs[1], costs[2]);
+    }
+}
+
+const TAKEOVERS: [(&str, DeflateConfig); 2] = [
+    ("kept", DeflateConfig { server_takeover: Takeover::Kept, threshold: 0, ..DeflateConfig::DEFAULT }),
+    ("none", DeflateConfig { threshold: 0, ..DeflateConfig::DEFAULT }),
+];
+
+#[derive(Clone, Copy)]
+struct Cost {
+    /// Of a message's frame.
+    bytes: f64,
+    /// Microseconds.
+    sending: f64,
+    receiving: f64,
+}
+
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.0} B {:.1} + {:.1} us", self.bytes, self.sending, self.receiving)
+    }
+}
+
+/// What each setting costs, twice in turn: what disturbs the machine for a while is in one of them.
+fn best(size: usize, configs: &[DeflateConfig]) -> Vec<Cost> {
+    let once = || configs.iter().map(|config| cost(size, config)).collect::<Vec<_>>();
+    let better = |(one, other): (Cost, Cost)| Cost {
+        sending: one.sending.min(other.sending),
+        receiving: one.receiving.min(other.receiving),
+        ..one
+    };
+    once().into_iter().zip(once()).map(better).collect()
+}
+
+/// From a server to a client, of the best round.
+fn cost(size: usize, config: &DeflateConfig) -> Cost {
+    let agreed = agreed(config);
     let each = ((64 << 10) / size).clamp(4, 32);
     let mut pairs: Vec<(Connection, Connection)> = (0..CONNECTIONS).map(|_| pair(agreed)).collect();
     let (mut out, mut replies, mut buffers) = (Output::new(), Output::new(), Buffers::new());
-    let (mut bytes, mut sending, mut receiving) = (0, f64::MAX, f64::MAX);
+    let mut best = Cost { bytes: 0.0, sending: f64::MAX, receiving: f64::MAX };
     for round in 0..ROUNDS {
+        let first = round * each * CONNECTIONS;
         let texts: Vec<String> =
-            (0..each * CONNECTIONS).map(|nth| json::message((round * each * CONNECTIONS + nth) as u64, size)).collect();
+            (first..first + each * CONNECTIONS).map(|nth| json::message(nth as u64, size)).collect();
         let mut wire = Vec::new();
         let mut frames = Vec::new();
         let before = cpu();
@@ -97,14 +136,15 @@ fn cost(size: usize, takeover: Takeover, level: u8, memory: u8) -> (f64, f64, f6
                 other => panic!("{other:?}"),
             }
         }
+        let received = cpu();
         if round > 0 {
             let count = texts.len() as f64;
-            bytes += wire.len();
-            sending = sending.min((sent - before) / count);
-            receiving = receiving.min((cpu() - sent) / count);
+            best.bytes += wire.len() as f64 / count / (ROUNDS - 1) as f64;
+            best.sending = best.sending.min((sent - before) / count);
+            best.receiving = best.receiving.min((received - sent) / count);
         }
     }
-    (bytes as f64 / ((ROUNDS - 1) * each * CONNECTIONS) as f64, sending, receiving)
+    best
 }
 
 /// A server's part of an echo, over and over.

@@ -40,7 +40,9 @@ pub fn message(nth: u64, size: usize) -> String {
         48_211_000 + nth,
         random.below(40)
     );
-    while text.len() < size * 2 / 3 {
+    /// The longest entry, and what stands behind the last one.
+    const ENTRY: usize = 170;
+    while text.len() < size * 2 / 3 && text.len() + ENTRY <= size {
         let comma = if text.ends_with('}') { "," } else { "" };
         let id = (random.below(1 << 31) as u64) << 20 | random.below(1 << 20) as u64;
         let _ = write!(
@@ -79,7 +81,7 @@ mod tests {
 
     #[test]
     fn messages_are_of_one_size_and_no_two_are_the_same() {
-        for size in [100, 1024, 16384] {
+        for size in [100, 160, 200, 256, 300, 512, 1024, 16384] {
             let messages: std::collections::HashSet<_> = (0..256).map(|nth| message(nth, size)).collect();
             assert_eq!(messages.len(), 256);
             for message in messages {
