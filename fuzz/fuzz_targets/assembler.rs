@@ -21,7 +21,7 @@ const LIMITS: Limits =
 fuzz_target!(|data: &[u8]| assembler(data));
 
 fn assembler(data: &[u8]) {
-    let mut steps = Steps(data);
+    let mut steps = Steps::new(data, 90_000);
     let mode = steps.byte();
     let role = Role::BOTH[usize::from(mode & 1)];
     let delivery = if mode & 2 == 0 { Delivery::Messages } else { Delivery::Chunks };
@@ -64,7 +64,7 @@ fn assembler(data: &[u8]) {
     let (mut seen, mut held) = (Vec::<Seen>::new(), 0);
     let mut rest = &wire[..];
     // The naive assembler looks at all it has after each read.
-    let least = 1 + wire.len() / 300;
+    let least = 1 + wire.len() / 100;
     for read in reads.iter().cycle() {
         let mut n = usize::from(*read >> 1).max(least).min(rest.len());
         // As a vectored read does it: what there is room for goes there, and what follows into the usual buffer.

@@ -31,7 +31,7 @@ const CONTROL_FRAME: usize = 131;
 fuzz_target!(|data: &[u8]| connection(data));
 
 fn connection(data: &[u8]) {
-    let mut steps = Steps(data);
+    let mut steps = Steps::new(data, 40_000);
     let mode = steps.byte();
     let deflate = (mode & 1 != 0).then(|| {
         let (server, client) = (steps.deflate(), steps.deflate());
@@ -323,6 +323,11 @@ impl World {
                 let open = ws.is_open();
                 let outcome = ws.pong(&vec![b'q'; n], out);
                 assert_eq!(outcome.is_ok(), open && n <= 125, "a pong always fits");
+                if outcome.is_ok() && side.role == Role::Server {
+                    let frame = side.role.peer().frame(0x8a, &vec![b'q'; n]);
+                    let unsent = side.out.chunks().collect::<Vec<_>>().concat();
+                    assert!(unsent.windows(frame.len()).any(|part| part == frame), "a pong that is lost");
+                }
             }
             19 => {
                 let code = CloseCode::new(1000 + steps.pair() % 4000);
@@ -358,7 +363,7 @@ impl World {
                     0 => steps.content(),
                     1 => peer.role.frame(steps.byte(), &steps.content()),
                     2 => peer.role.frame([1, 2, 0x81, 0x82][usize::from(step & 3)] | RSV1, &steps.content()),
-                    _ => peer.role.header(steps.byte(), u64::from(steps.pair()) << steps.byte() % 48),
+                    _ => peer.role.header(steps.byte(), u64::from(steps.pair()) << (steps.byte() % 48)),
                 };
                 side.link.extend(bytes);
                 side.tampered = true;

@@ -21,7 +21,7 @@ use wire::{BINARY, CONTINUATION, FIN, NOW, PING, Role, Seen, TEXT, join_chunks};
 const MESSAGE: [u64; 4] = [64, 600, 5000, 70_000];
 
 /// Frames of a message.
-const FRAGMENTS: u32 = 5;
+const FRAGMENTS: u32 = 3;
 
 /// Bytes that may wait, and what they can come to (RFC 1951): such a message may be found wrong later.
 const WAITING: (u64, u64) = (1024, 1032);
@@ -29,7 +29,7 @@ const WAITING: (u64, u64) = (1024, 1032);
 fuzz_target!(|data: &[u8]| deflate_in(data));
 
 fn deflate_in(data: &[u8]) {
-    let mut steps = Steps(data);
+    let mut steps = Steps::new(data, 30_000);
     let mode = steps.byte();
     let role = Role::BOTH[usize::from(mode & 1)];
     let message = MESSAGE[usize::from(mode >> 2 & 3)];
@@ -68,9 +68,16 @@ fn deflate_in(data: &[u8]) {
         Seen::Error(error) => Some(error.close_code().as_u16()),
         _ => None,
     });
+    // A few bits may be enough to tell that a message is wrong, before something that stands between its fragments; nothing else is less.
+    let sooner = told.starts_with(&ours) && told[ours.len()..].iter().all(|told| matches!(told, Told::Ping(_)));
     match failed {
-        Some(Code::Unclear) => assert!(ours.starts_with(&told)),
+        Some(Code::Unclear) => {
+            assert!(ours.starts_with(&told) || sooner && error == Some(1007), "{ours:?} for {told:?}")
+        }
         Some(Code::Sure(code)) => assert_eq!((&ours, error), (&told, Some(code))),
+        Some(Code::OrSooner(code)) => {
+            assert!(sooner && error == Some(1007) || (&ours, error) == (&told, Some(code)), "{ours:?} for {told:?}");
+        }
         None => assert_eq!((&ours, error), (&told, None)),
     }
 }
@@ -100,7 +107,8 @@ fn frames(role: Role, deflate: &Deflate, honest: bool, steps: &mut Steps<'_>) ->
             }
             _ => (opcode, content),
         };
-        if !kept {
+        // Nor does that one forget what it has to.
+        if !kept && (honest || how & 64 == 0) {
             compressor.reset();
         }
         let mut rest = &payload[..];
@@ -113,10 +121,12 @@ fn frames(role: Role, deflate: &Deflate, honest: bool, steps: &mut Steps<'_>) ->
             };
             let (now, behind) = rest.split_at(at.min(rest.len()));
             frames.push((first, now.to_vec()));
+            // Only a message's first frame says that it is compressed.
+            let marked = if at == 13 { RSV1 } else { 0 };
             if how & 128 != 0 {
-                frames.push((FIN | PING, vec![how; at % 9]));
+                frames.push((FIN | marked | PING, vec![how; at % 9]));
             }
-            (first, rest) = (CONTINUATION, behind);
+            (first, rest) = (marked | CONTINUATION, behind);
         }
         frames.push((FIN | first, rest.to_vec()));
     }
@@ -199,6 +209,8 @@ fn told_of(seen: &Seen) -> Option<Told> {
 enum Code {
     /// The code that it deserves.
     Sure(u16),
+    /// The same, or 1007 in an earlier fragment: that a code is wrong may show before all of its bits are there.
+    OrSooner(u16),
     /// There is no telling, or not yet.
     Unclear,
 }
@@ -211,6 +223,11 @@ fn naive(frames: &[(u8, Vec<u8>)], role: Role, deflate: &Deflate, limits: &Limit
     let (mut kind, mut compressed, mut payload, mut fragments) = (TEXT, false, Vec::new(), 0);
     for (first, bytes) in frames {
         let (fin, opcode) = (first & FIN != 0, first & 15);
+        let again = compressed && fragments > 0;
+        let sure = |code| if again && opcode == CONTINUATION { Code::OrSooner(code) } else { Code::Sure(code) };
+        if first & RSV1 != 0 && !matches!(opcode, TEXT | BINARY) {
+            return (told, Some(if again { Code::OrSooner(1002) } else { Code::Sure(1002) }));
+        }
         match opcode {
             PING => {
                 told.push(Told::Ping(bytes.clone()));
@@ -220,10 +237,10 @@ fn naive(frames: &[(u8, Vec<u8>)], role: Role, deflate: &Deflate, limits: &Limit
             _ => (kind, compressed, payload, fragments) = (opcode, first & RSV1 != 0, Vec::new(), 0),
         }
         if fragments == limits.fragments {
-            return (told, Some(Code::Sure(1008)));
+            return (told, Some(sure(1008)));
         }
         if (payload.len() + bytes.len()) as u64 > limits.message {
-            return (told, Some(Code::Sure(1009)));
+            return (told, Some(sure(1009)));
         }
         fragments += 1;
         payload.extend_from_slice(bytes);
@@ -235,11 +252,11 @@ fn naive(frames: &[(u8, Vec<u8>)], role: Role, deflate: &Deflate, limits: &Limit
         };
         let text = std::str::from_utf8(&made);
         let wrong = match (text, fault) {
-            (Err(e), _) if kind == TEXT && e.error_len().is_some() => Some(Code::Sure(1007)),
-            (_, Some(Fault::TooLong)) => Some(Code::Sure(1009)),
+            (Err(e), _) if kind == TEXT && e.error_len().is_some() => Some(sure(1007)),
+            (_, Some(Fault::TooLong)) => Some(sure(1009)),
             (_, Some(Fault::Unclear)) => Some(Code::Unclear),
-            (_, Some(_)) => Some(Code::Sure(1007)),
-            (Err(_), None) if kind == TEXT && fin => Some(Code::Sure(1007)),
+            (_, Some(_)) => Some(sure(1007)),
+            (Err(_), None) if kind == TEXT && fin => Some(sure(1007)),
             _ => None,
         };
         if let Some(code) = wrong {
@@ -247,6 +264,7 @@ fn naive(frames: &[(u8, Vec<u8>)], role: Role, deflate: &Deflate, limits: &Limit
             return (told, Some(if waits { Code::Unclear } else { code }));
         }
         if fin {
+            fragments = 0;
             if compressed && !kept && window == 1 << 15 && made.len() < 8 << 10 {
                 assert_eq!(
                     inflated(&payload).unwrap_or_else(|| made.clone()),

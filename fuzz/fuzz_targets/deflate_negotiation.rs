@@ -27,9 +27,9 @@ const NONCE: [u8; 16] = *b"the sample nonce";
 fuzz_target!(|data: &[u8]| deflate_negotiation(data));
 
 fn deflate_negotiation(data: &[u8]) {
-    let mut steps = Steps(data);
+    let mut steps = Steps::new(data, 0);
     let (server, client) = (steps.deflate(), steps.deflate());
-    let lines: Vec<&[u8]> = steps.0.split(|byte| *byte == b'\n').collect();
+    let lines: Vec<&[u8]> = steps.rest.split(|byte| *byte == b'\n').collect();
     offered(&server, &lines);
     agree(&server, &client);
     answered(&client, &lines);

@@ -19,7 +19,7 @@ use wire::{NOW, Role, Seen, join_chunks};
 fuzz_target!(|data: &[u8]| deflate_out(data));
 
 fn deflate_out(data: &[u8]) {
-    let mut steps = Steps(data);
+    let mut steps = Steps::new(data, 40_000);
     let mode = steps.byte();
     let (server, client) = (steps.deflate(), steps.deflate());
     let offer = match mode >> 6 {

@@ -215,7 +215,7 @@ impl<'a> Run<'a> {
                 symbol @ 257..265 => symbol - 254,
                 symbol @ 265..285 => {
                     let extra = (symbol - 261) / 4;
-                    (4 + (symbol - 265) % 4 << extra) + 3 + self.bits(extra)?
+                    ((4 + (symbol - 265) % 4) << extra) + 3 + self.bits(extra)?
                 }
                 285 => 258,
                 _ => return Err(Fault::Corrupt),
@@ -224,7 +224,7 @@ impl<'a> Run<'a> {
                 symbol @ 0..4 => symbol + 1,
                 symbol @ 4..30 => {
                     let extra = symbol / 2 - 1;
-                    (2 + symbol % 2 << extra) + 1 + self.bits(extra)?
+                    ((2 + symbol % 2) << extra) + 1 + self.bits(extra)?
                 }
                 _ => return Err(Fault::Corrupt),
             } as usize;
@@ -265,7 +265,7 @@ impl<'a> Run<'a> {
                 return Ok(code.symbols[(index + word - first) as usize]);
             }
             index += count;
-            first = first + count << 1;
+            first = (first + count) << 1;
         }
         Err(Fault::Corrupt)
     }

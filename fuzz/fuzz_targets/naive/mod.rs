@@ -15,13 +15,21 @@ use tautline::ws::{Deflate, DeflateConfig, Kind, Takeover};
 pub const RSV1: u8 = 0x40;
 
 /// The fuzzer's bytes, read from the front. Where there are none left it reads zeros.
-pub struct Steps<'a>(pub &'a [u8]);
+pub struct Steps<'a> {
+    pub rest: &'a [u8],
+    /// Bytes of content that may still be made of few: an input that takes long finds little.
+    budget: usize,
+}
 
 impl<'a> Steps<'a> {
+    pub fn new(rest: &'a [u8], budget: usize) -> Self {
+        Self { rest, budget }
+    }
+
     /// The next byte, if there is one.
     pub fn next(&mut self) -> Option<u8> {
-        let (&first, rest) = self.0.split_first()?;
-        self.0 = rest;
+        let (&first, rest) = self.rest.split_first()?;
+        self.rest = rest;
         Some(first)
     }
 
@@ -35,17 +43,21 @@ impl<'a> Steps<'a> {
 
     /// The next `n` bytes, or all that are left.
     pub fn bytes(&mut self, n: usize) -> &'a [u8] {
-        let (now, rest) = self.0.split_at(n.min(self.0.len()));
-        self.0 = rest;
+        let (now, rest) = self.rest.split_at(n.min(self.rest.len()));
+        self.rest = rest;
         now
     }
 
     /// A length of mostly few bytes, and now and then of some thousands.
     pub fn length(&mut self) -> usize {
-        match self.byte() {
-            few @ 0..=199 => usize::from(few),
-            many => usize::from(many - 199) * 379,
-        }
+        let n = match self.byte() {
+            few @ 0..240 => usize::from(few),
+            255 => 20_000,
+            many => usize::from(many - 239) * 379,
+        };
+        let n = n.min(self.budget);
+        self.budget -= n;
+        n
     }
 
     /// Content: of the fuzzer's own bytes, those again and again, or such as no compressor makes shorter.
