@@ -73,8 +73,9 @@ fn offered(config: &DeflateConfig, lines: &[&[u8]]) {
         let offer = Params::read(offer)?;
         let server = offer.server_window.unwrap_or(15).min(ours.2);
         let client = match offer.client_window {
-            None => 15,
-            Some(most) => most.unwrap_or(15).min(ours.3),
+            // What a client says of itself is taken up only where its window is limited at all.
+            Some(most) if ours.3 < 15 => most.unwrap_or(15).min(ours.3),
+            _ => 15,
         };
         (server > 8).then_some((
             (ours.0 && !offer.server_stands_alone, ours.1 && !offer.client_stands_alone, server, client),
@@ -92,6 +93,7 @@ fn offered(config: &DeflateConfig, lines: &[&[u8]]) {
     assert!(answer.server_stands_alone || !offer.server_stands_alone);
     assert_eq!(answer.server_window.unwrap_or(15), server);
     assert!(server <= offer.server_window.unwrap_or(15));
+    assert!(offer.server_window.is_none() || answer.server_window.is_some());
     match (offer.client_window, answer.client_window) {
         (None, answer) => assert_eq!((answer, client), (None, 15), "not offered"),
         (Some(_), None) => assert_eq!(client, 15),
@@ -110,13 +112,19 @@ fn agree(server: &DeflateConfig, client: &DeflateConfig) {
     let answer = deflate.answer();
     let checked = client.check().is_ok();
     match handshake(client, &[answer.as_bytes()]) {
-        Some(Ok(taken)) => assert_eq!(taken.as_ref().map(agreed), Some(agreed(&deflate)), "{answer}"),
+        Some(Ok(taken)) => {
+            // Its own limit holds where the answer has none.
+            let server = agreed(&deflate);
+            let expected = (server.0, server.1, server.2, server.3.min(settled(client).3));
+            assert_eq!(taken.as_ref().map(agreed), Some(expected), "{answer}");
+        }
         Some(Err(error)) => panic!("{error} at {answer}"),
         None => assert!(!checked, "settings that were checked are used"),
     }
     let (server, client, taken) = (settled(server), settled(client), agreed(&deflate));
     assert_eq!((taken.0, taken.1), (server.0 && client.0, server.1 && client.1));
-    assert_eq!((taken.2, taken.3), (server.2.min(client.2), server.3.min(client.3)));
+    let limited = if server.3 < 15 { server.3.min(client.3) } else { 15 };
+    assert_eq!((taken.2, taken.3), (server.2.min(client.2), limited));
 }
 
 fn answered(config: &DeflateConfig, lines: &[&[u8]]) {
