@@ -1,6 +1,7 @@
 //! permessage-deflate over the loop: granted where the settings say so, and compressed once for many.
 #![cfg(all(feature = "net", feature = "deflate"))]
 
+mod counting;
 mod deflating;
 mod net_support;
 
@@ -240,5 +241,52 @@ fn a_full_queue_is_written_before_a_message_is_refused_however_it_is_sent() {
         for _ in 0..4 {
             client.expect_text(&text);
         }
+    }
+}
+
+#[test]
+fn replies_find_room_although_messages_come_to_more_than_was_read() {
+    // Each message is a megabyte, in a kilobyte; the replies are not compressed.
+    let on = On { message: |_, message, cx| cx.send(message).unwrap(), ..On::default() };
+    let server = start(&deflating(DeflateConfig { threshold: u32::MAX, ..DeflateConfig::DEFAULT }), 1, on);
+    let (mut client, _) = Client::connect_small(server.address, 8192).upgrade_with("/", OFFER);
+    let text = "z".repeat(1_000_000);
+    let frame = net_support::wire::frame(0x80 | RSV1 | TEXT, &compressed(text.as_bytes()));
+    client.write(&frame.repeat(40));
+    for nth in 0..40 {
+        assert_eq!(client.frame().text().len(), text.len(), "{nth}");
+    }
+    // And what is small goes on as before.
+    client.send_text("small");
+    client.expect_text("small");
+    client.send_close(1000);
+    assert_eq!(client.close_frame(), 1000);
+}
+
+#[test]
+fn those_whom_a_handler_sends_to_one_by_one_share_the_threads_compressors() {
+    let on = On {
+        opened: |script, cx| {
+            script.remember(script.log.count("known").to_string(), cx);
+            script.log.push("known");
+        },
+        ..On::default()
+    };
+    let server = start(&deflating(DeflateConfig::DEFAULT), 1, on);
+    let mut clients: Vec<_> = (0..40).map(|_| open(&server, "/", OFFER).0).collect();
+    server.log.wait("known", 40);
+    let text = "to each on its own ".repeat(60);
+    let sent = text.clone();
+    let grown = server.ask(0, move |script, control| {
+        counting::peak_of(|| {
+            for nth in 0..40 {
+                let peer = script.id(&nth.to_string());
+                control.with_peer(peer, |cx| cx.send(Message::Text(&sent)).unwrap()).unwrap();
+            }
+        })
+    });
+    assert!(grown < 600 << 10, "{grown} bytes, where one compressor has 273 KiB");
+    for client in &mut clients {
+        assert_eq!(message(client), (text.clone(), true));
     }
 }

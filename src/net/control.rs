@@ -24,6 +24,9 @@ pub struct Control<'a, H: Handler> {
     pub(super) peers: &'a mut Slab<Peer<H::State>>,
     pub(super) alarm: &'a mut Option<Instant>,
     pub(super) shared: &'a Arc<Shared<H>>,
+    /// It has the thread's compressors.
+    #[cfg(feature = "deflate")]
+    pub(super) scratch: &'a mut Output,
 }
 
 impl<H: Handler> Control<'_, H> {
@@ -112,9 +115,15 @@ impl<H: Handler> Control<'_, H> {
         let mut out = cold.as_mut().and_then(|cold| cold.outbox.take());
         self.core.counters.queued.sub(out.as_ref().map_or(0, |out| out.len()) as u64);
         let outbox = out.get_or_insert_with(|| Box::new(Output::with_limit(limit)));
+        #[cfg(feature = "deflate")]
+        self.scratch.hand_compressors(outbox);
         let (socket, in_place) = (socket.as_ref(), InPlace::NONE);
         let core = &mut *self.core;
         let answer = f(&mut Context { id: peer, line, state, cold, meta, socket, out: outbox, in_place, core });
+        #[cfg(feature = "deflate")]
+        if let Some(out) = &mut out {
+            out.hand_compressors(self.scratch);
+        }
         if let Some(out) = out.filter(|out| !out.is_empty()) {
             self.core.counters.queued.add(out.len() as u64);
             cold.get_or_insert_default().outbox = Some(out);

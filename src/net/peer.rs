@@ -63,6 +63,32 @@ pub(crate) enum Wire {
     Vacant(u32),
 }
 
+impl Wire {
+    /// Whether bytes fed now would be taken.
+    pub(crate) fn wants_input(&self) -> bool {
+        match self {
+            Wire::Http(line) => line.http.wants_input(),
+            _ => true,
+        }
+    }
+
+    /// How much may wait while more is handled, where `limit` bytes may wait at all, so that a reply to what comes next finds room: half, as
+    /// no more is read at a time. But where messages are compressed, one of a few bytes may come to the longest there is.
+    #[inline]
+    pub(crate) fn most_waiting(&self, limit: usize) -> usize {
+        #[cfg(feature = "deflate")]
+        if let Wire::WebSocket(ws) = self
+            && ws.deflate().is_some()
+        {
+            /// The longest header of a server's frame.
+            const HEADER: usize = 10;
+            let longest = usize::try_from(ws.config().limits.message).unwrap_or(usize::MAX).saturating_add(HEADER);
+            return limit.saturating_sub(longest).min(limit / 2);
+        }
+        limit / 2
+    }
+}
+
 /// The server's side of an HTTP connection.
 pub(crate) struct HttpLine {
     pub(crate) http: http::Server,

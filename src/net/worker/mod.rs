@@ -474,8 +474,18 @@ impl<H: Handler> Worker<H> {
     }
 
     fn control(&mut self) -> (&mut H, Control<'_, H>) {
+        #[cfg(feature = "deflate")]
+        let scratch = &mut self.scratch;
         let Self { handler, core, peers, alarm, shared, .. } = self;
-        (handler, Control { core, peers, alarm, shared })
+        let control = Control {
+            core,
+            peers,
+            alarm,
+            shared,
+            #[cfg(feature = "deflate")]
+            scratch,
+        };
+        (handler, control)
     }
 
     /// Registers for writability, from now on.

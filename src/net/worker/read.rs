@@ -91,11 +91,11 @@ impl<H: Handler> Worker<H> {
         let Some(peer) = peers.get_mut(index) else { return };
         let id = PeerId { worker: core.worker, index, generation: peer.generation };
         let Peer { wire, state, cold, socket, meta, .. } = peer;
+        let half = wire.most_waiting(core.settings.queue.limit);
         let (Wire::WebSocket(ws), Some(socket), None, 0) = (wire, &*socket, &*cold, ahead) else {
             return self.serve(index, Cause::Read { ahead, read });
         };
         core.counters.bytes_in.add(read as u64);
-        let half = core.settings.queue.limit / 2;
         let mut input = Input::with_buffers(&mut buffer[..read], buffers);
         let line = Line::WebSocket(ws);
         let mut cx =

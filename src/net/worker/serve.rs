@@ -118,7 +118,7 @@ impl<H: Handler> Worker<H> {
             #[cfg(feature = "deflate")]
             scratch.hand_compressors(own);
         }
-        let half = core.settings.queue.limit / 2;
+        let limit = core.settings.queue.limit;
         let writable = matches!(cause, Cause::Writable);
         let mut kept = Kept::default();
         let again = matches!(cause, Cause::Kept(_));
@@ -148,6 +148,7 @@ impl<H: Handler> Worker<H> {
                 Some(own) => &mut **own,
                 None => &mut *scratch,
             };
+            let half = wire.most_waiting(limit);
             let line = match wire {
                 Wire::WebSocket(ws) => Line::WebSocket(ws),
                 Wire::Http(line) => Line::Http(line),
@@ -319,6 +320,7 @@ impl<H: Handler> Worker<H> {
             // may be as long as the queue, so a request waits until the answers before it have left.
             let (throttled, resumed) = match &peer.wire {
                 Wire::Http(line) if !matches!(line.mode, Mode::Stream(_)) => (queued > 0, queued == 0),
+                wire if wire.most_waiting(limit) < limit / 2 => (queued > wire.most_waiting(limit), queued == 0),
                 _ => (queued > 0 && queued + 2 * held > limit / 2, queued < limit / 4),
             };
             if throttled {
@@ -594,6 +596,14 @@ pub(super) fn feed_websocket<H: Handler>(
     let now = cx.core.now;
     // Behind a blocked socket it is the queue that counts; else what is written in one go.
     let most = if cx.out.is_blocked() { half } else { half.min(FLUSH) };
+    #[cfg(feature = "deflate")]
+    if let Line::WebSocket(ws) = &cx.line
+        && ws.deflate().is_some()
+        && cx.out.len() > half
+        && !(input.is_empty() || ws.is_ended())
+    {
+        return Fed::Flush;
+    }
     let mut messages = 0;
     let fed = loop {
         if cx.is_paused() && !input.is_empty() {
@@ -768,16 +778,6 @@ fn feed_client<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, inpu
                 handler.closed(&ended, cx);
                 return Fed::Over;
             }
-        }
-    }
-}
-
-impl Wire {
-    /// Whether bytes fed now would be taken.
-    pub(super) fn wants_input(&self) -> bool {
-        match self {
-            Wire::Http(line) => line.http.wants_input(),
-            _ => true,
         }
     }
 }
