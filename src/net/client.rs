@@ -114,9 +114,7 @@ impl ClientLine {
                     Ok(Some(HandshakeEvent::Open(_opened))) => {
                         let connection = Connection::client(config.clone(), random.seed(), now);
                         #[cfg(feature = "deflate")]
-                        if let Some(deflate) = _opened.deflate() {
-                            return ClientStep::Opened(connection.with_deflate(deflate));
-                        }
+                        let connection = connection.with_deflate(_opened.deflate());
                         return ClientStep::Opened(connection);
                     }
                     Ok(Some(_)) => {}

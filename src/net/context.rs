@@ -154,7 +154,7 @@ pub struct Accept<'a> {
     pub protocols: &'a [&'a str],
     /// Further header lines of the answer.
     pub headers: &'a [(&'a str, &'a str)],
-    /// Settings other than the worker's.
+    /// Settings other than the worker's. They are used as they are: pass them through [`ws::Config::check`] where they are made.
     pub config: Option<Arc<ws::Config>>,
 }
 

@@ -112,9 +112,7 @@ impl Upgrading {
     pub(crate) fn connection(self, seed: ws::Seed, now: Instant) -> ws::Connection {
         let connection = ws::Connection::server(self.config, seed, now);
         #[cfg(feature = "deflate")]
-        if let Some(deflate) = self.deflate {
-            return connection.with_deflate(deflate);
-        }
+        let connection = connection.with_deflate(self.deflate);
         connection
     }
 }

@@ -109,15 +109,16 @@ impl Connection {
         Self::new(config, seed, now, 0)
     }
 
-    /// This connection with permessage-deflate, as its opening handshake agreed upon it: from the next message on, either way. The first
-    /// call counts.
+    /// This connection with permessage-deflate, as its opening handshake agreed upon it: from the next message on, either way. `None`, where
+    /// nothing was agreed upon, changes nothing. The first agreement counts.
     ///
-    /// From then on messages of at least [`DeflateConfig::threshold`](super::DeflateConfig::threshold) bytes are sent compressed, and those
-    /// that come compressed are decompressed under the limits of the others. What is sent in fragments is compressed if the first one
-    /// reaches the threshold. An idle connection takes some 200 bytes more, and what [`Takeover::Kept`](super::Takeover::Kept) costs.
+    /// From then on messages of at least [`DeflateConfig::threshold`](super::DeflateConfig::threshold) bytes are sent compressed, unless that
+    /// makes them no shorter, and those that come compressed are decompressed under the limits of the others. What is sent in fragments
+    /// is compressed if the first one reaches the threshold. An idle connection takes some 200 bytes more, and what [`Takeover::Kept`](super::Takeover::Kept) costs.
     #[cfg(feature = "deflate")]
     #[must_use]
-    pub fn with_deflate(mut self, deflate: Deflate) -> Self {
+    pub fn with_deflate(mut self, deflate: impl Into<Option<Deflate>>) -> Self {
+        let Some(deflate) = deflate.into() else { return self };
         if self.session().is_none() && !self.is_ended() {
             let role = if self.mask == MASK { Role::Server } else { Role::Client };
             let session = Session::new(deflate, role, self.config.limits.message);

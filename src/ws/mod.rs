@@ -91,10 +91,7 @@
 //! let agreed = config.deflate.and_then(|ours| ours.accept(upgrade.extensions()));
 //! let extensions = agreed.map(|agreed| agreed.answer());
 //! upgrade.accept(Answer { extensions: extensions.as_deref(), ..Answer::default() })?.write(&mut out)?;
-//! let mut ws = Connection::server(Arc::new(config), [7; 16], now);
-//! if let Some(agreed) = agreed {
-//!     ws = ws.with_deflate(agreed);
-//! }
+//! let mut ws = Connection::server(Arc::new(config), [7; 16], now).with_deflate(agreed);
 //! out.clear();
 //! ws.send_text(&"again and ".repeat(100), &mut out)?;
 //! assert!(out.len() < 50);
@@ -104,7 +101,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The event loop of `net` does this by itself. A client takes [`Opened::deflate`]. Decompressed sizes are held to [`Limits::message`] as they
+//! A server that answers with the extension and forgets `with_deflate` fails at the first compressed message (a reserved bit is set). A client
+//! takes `Connection::client(config, seed, now).with_deflate(opened.deflate())` of [`Opened::deflate`]. The event loop of `net` does all of
+//! it by itself.
+//!
+//! Compressors lie in the [`Output`](crate::Output) that messages are sent to, decompressors in the [`Buffers`](crate::Buffers) that are lent with the input: one of each
+//! per thread serves any number of connections. A connection with an output of its own would keep a compressor there: lend it the
+//! thread's with [`Output::hand_compressors`](crate::Output::hand_compressors) before sending, and take them back. Decompressed sizes are held to [`Limits::message`] as they
 //! are made. By default no side keeps a context between messages, and an idle connection costs some 200 bytes more; what a kept context
 //! costs is in `docs/COMPRESSION.md`.
 //!

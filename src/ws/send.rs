@@ -116,7 +116,8 @@ impl Connection {
     }
 
     /// Begins a message that goes out in the caller's own fragments, with its first one. Control frames may be sent between the
-    /// fragments, other messages not.
+    /// fragments, other messages not. With permessage-deflate the first fragment's length decides whether the message is compressed; each
+    /// fragment can then be decompressed when it comes, and a compressor (some hundred KiB) is held until [`finish`](Self::finish).
     ///
     /// # Errors
     ///
