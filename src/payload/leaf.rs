@@ -277,10 +277,6 @@ impl Check for Utf8 {
 }
 
 impl<C: Check> Assembly<C> {
-    fn with(buffer: Vec<u8>, check: C) -> Self {
-        Self { bytes: buffer, filled: 0, check }
-    }
-
     /// Bytes of the message so far.
     pub(crate) fn len(&self) -> usize {
         self.filled
@@ -351,7 +347,7 @@ impl<C: Check> Assembly<C> {
 impl Assembly<Unchecked> {
     /// An empty binary message in `buffer`, whose content is overwritten.
     pub(crate) fn binary(buffer: Vec<u8>) -> Self {
-        Self::with(buffer, Unchecked)
+        Self { bytes: buffer, filled: 0, check: Unchecked }
     }
 
     /// The whole message.
@@ -364,7 +360,7 @@ impl Assembly<Unchecked> {
 impl Assembly<Utf8> {
     /// An empty text in `buffer`, whose content is overwritten.
     pub(crate) fn text(buffer: Vec<u8>) -> Self {
-        Self::with(buffer, Utf8::START)
+        Self { bytes: buffer, filled: 0, check: Utf8::START }
     }
 
     /// The whole text, if it ends with a whole character.
