@@ -4,6 +4,7 @@
 //! - [`Entry`]: a publication, checked once, and its event-stream block.
 //! - [`Sequencer`]: the next [`Position`] in the one order over all topics; a [`Cursor`] is its text.
 //! - [`Sequence`]: the bounded sequence of entries that every worker reads in order, each from its own index.
+//! - [`Retained`]: the histories of all topics, for those who come back, and whether they are complete.
 //!
 //! Publishing is to propose, then to apply. Where there is one process, it is one short critical section:
 //!
@@ -40,7 +41,9 @@
 
 mod cursor;
 mod entry;
+mod history;
 mod memberships;
+mod retained;
 mod sequence;
 mod sequencer;
 mod slab;
@@ -49,6 +52,8 @@ mod topics;
 
 pub use cursor::{Cursor, CursorError, CursorText, LogId, Position};
 pub use entry::{Entry, PublishError, RESERVED_EVENTS};
+pub use history::{HistoryLimits, Keeps, Retain};
+pub use retained::{After, Retained, RetainedLimits};
 pub use sequence::{Reader, Sequence, SequenceFull, SequenceLimits};
 pub use sequencer::Sequencer;
 pub use topic::{DEFAULT_TOPIC, MAX_TOPIC_NAME, TopicError, check_name};
