@@ -14,9 +14,11 @@
 //!
 //! Header names that the engine writes are spelled as in their RFCs, for peers that compare them by the letter.
 
+pub(crate) mod accept;
 pub mod body;
 pub mod client;
 pub mod cors;
+pub mod credentials;
 mod error;
 pub(crate) mod field;
 mod framing;
