@@ -38,18 +38,31 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod command;
 mod cursor;
 mod entry;
+mod keys;
 mod memberships;
+pub mod notice;
+mod parked;
+mod presence;
+mod rate;
 mod sequence;
 mod sequencer;
+mod session;
 mod slab;
 mod topic;
 mod topics;
 
+pub use command::{Command, CommandError, Commands, Kept, MAX_SLOT_NAME, Publish, Refusal, To};
 pub use cursor::{Cursor, CursorError, CursorText, LogId, Position};
 pub use entry::{Entry, PublishError, RESERVED_EVENTS};
+pub use keys::{KeyError, Keys, KeysLimits, MAX_KEY, Owner, check_key};
+pub use parked::{Acknowledged, AcknowledgedLimits, Parked, Unparked};
+pub use presence::{Change, MAX_USER_NAME, Presence, PresenceError, PresenceLimits, UserError, check_user};
+pub use rate::{Bucket, RateExceeded, RateLimit};
 pub use sequence::{Reader, Sequence, SequenceFull, SequenceLimits};
 pub use sequencer::Sequencer;
+pub use session::{SessionError, SessionId, SessionKeys, SessionToken};
 pub use topic::{DEFAULT_TOPIC, MAX_TOPIC_NAME, TopicError, check_name};
 pub use topics::{Subscribed, TopicLimits, Topics, Unsubscribed};
