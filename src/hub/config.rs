@@ -19,7 +19,7 @@ pub struct TopicPolicy {
     /// What happens to a subscriber that does not take its events.
     pub slow: SlowReader,
     /// Whether it keeps who is here.
-    pub presence: Presence,
+    pub presence: WhoIsHere,
     /// Whether connections may compress what it carries.
     pub compressing: Compressing,
 }
@@ -38,7 +38,7 @@ pub enum SlowReader {
 
 /// Whether a topic keeps who is here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Presence {
+pub enum WhoIsHere {
     /// It does not. The default: each join and leave goes to every subscriber.
     #[default]
     Unknown,
@@ -76,6 +76,32 @@ impl Policies {
     }
 }
 
+/// Where a token may be. What is not enabled is not looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tokens {
+    /// In a cookie, in `Authorization`, or in the first message of a WebSocket.
+    #[default]
+    Headers,
+    /// In the query, too: it ends up in the logs of whatever is in between.
+    Query,
+    /// In an offered subprotocol `tautline.token.TOKEN`, too, which is never echoed.
+    Subprotocol,
+    /// In any of these.
+    Anywhere,
+}
+
+impl Tokens {
+    /// Whether the query may have one.
+    pub const fn in_query(self) -> bool {
+        matches!(self, Self::Query | Self::Anywhere)
+    }
+
+    /// Whether a subprotocol may be one.
+    pub const fn in_subprotocol(self) -> bool {
+        matches!(self, Self::Subprotocol | Self::Anywhere)
+    }
+}
+
 /// How a hub behaves. Every value is a valid one.
 #[derive(Clone, Debug)]
 pub struct HubConfig {
@@ -93,6 +119,8 @@ pub struct HubConfig {
     pub poll: PollConfig,
     /// When what was sent for acknowledgement and not acknowledged is sent again. Default 30 s.
     pub acknowledge_within: Duration,
+    /// Where a token may be, besides a cookie, `Authorization` and a first message.
+    pub tokens: Tokens,
     /// For how long the token of a first message is waited for. Default 5 s.
     pub token_within: Duration,
 }
@@ -107,6 +135,7 @@ impl Default for HubConfig {
             presence: PresenceLimits::default(),
             poll: PollConfig::default(),
             acknowledge_within: Duration::from_secs(30),
+            tokens: Tokens::Headers,
             token_within: Duration::from_secs(5),
         }
     }

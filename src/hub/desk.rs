@@ -6,7 +6,7 @@ use crate::hub::cursor::{Cursor, LogId, Position};
 use crate::hub::member::{Acknowledging, Behind, Gap, Member, Own, Place};
 use crate::hub::notice::{self, GapReason};
 use crate::hub::publication::{Carry, Publication};
-use crate::hub::rate::RateExceeded;
+use crate::hub::rate::{Bucket, RateExceeded};
 use crate::hub::retained::Retained;
 use crate::hub::session::SessionId;
 use crate::hub::topic::TopicError;
@@ -94,8 +94,19 @@ pub enum Item<C> {
 pub struct Most {
     /// Events.
     pub events: usize,
-    /// Bytes of blocks. One event goes whatever its length.
+    /// Bytes of blocks.
     pub bytes: usize,
+    /// Whether these hold for the first event, too.
+    pub first: First,
+}
+
+/// What the first event of a pull may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First {
+    /// Of any length: the queue is empty, or the answer has no bound but this.
+    Any,
+    /// One that fits: else it waits for the next pull.
+    Fitting,
 }
 
 /// How a pull ended.
@@ -221,7 +232,7 @@ impl<C: Carry> Desk<C> {
             place: Place::Behind(Box::new(behind)),
             own,
             acknowledging,
-            rate: Default::default(),
+            rate: Bucket::new(),
         };
         self.insert(subscriber, member);
         Ok(())
@@ -492,9 +503,7 @@ impl<C: Carry> Desk<C> {
             self.find_gaps(subscriber, &member.own, behind);
             if !behind.gaps.is_empty() {
                 let gaps = core::mem::take(&mut behind.gaps);
-                let block = notice::gap(gaps.iter().map(|gap| (&*gap.topic, gap.reason)));
-                room.bytes = room.bytes.saturating_sub(block.len());
-                into.push(Item::Notice(block));
+                notify(notice::gap(gaps.iter().map(|gap| (&*gap.topic, gap.reason))), into);
             }
             let own = &member.own;
             let topics = self.topics.topics_of(subscriber);
@@ -525,9 +534,7 @@ impl<C: Carry> Desk<C> {
             let missed = floor > own.at && floor > own.told;
             if let Some(reason) = own.gap.take().or(missed.then_some(GapReason::Expired)) {
                 own.told = floor;
-                let block = notice::gap([(&*own.topic, reason)]);
-                room.bytes = room.bytes.saturating_sub(block.len());
-                into.push(Item::Notice(block));
+                notify(notice::gap([(&*own.topic, reason)]), into);
             }
             let mut after = self.retained.after_one(&own.topic, own.at);
             let mut sent = None;
@@ -575,6 +582,10 @@ enum Begin {
     Gap(GapReason),
 }
 
+fn notify<C>(block: Option<Bytes>, into: &mut Vec<Item<C>>) {
+    into.extend(block.map(Item::Notice));
+}
+
 /// Moves events into a list until there is no room; whether there are more. `at` follows.
 fn take<'a, C: Carry + 'a>(
     after: &mut impl Iterator<Item = &'a C>,
@@ -589,8 +600,8 @@ fn take<'a, C: Carry + 'a>(
         let position = carried.position();
         if publication.except() != Some(session) {
             let len = publication.block().len();
-            // One goes in any case, or a long one would never.
-            if room.events == 0 || len > room.bytes && !into.is_empty() {
+            let free = room.first == First::Any && !into.iter().any(|item| matches!(item, Item::Publication(_)));
+            if room.events == 0 || len > room.bytes && !free {
                 return true;
             }
             room.events -= 1;

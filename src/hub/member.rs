@@ -3,7 +3,7 @@
 use crate::hub::authority::Identity;
 use crate::hub::cursor::Position;
 use crate::hub::notice::GapReason;
-use crate::hub::rate::Rate;
+use crate::hub::rate::Bucket;
 use crate::hub::session::SessionId;
 use crate::time::Instant;
 use alloc::boxed::Box;
@@ -19,7 +19,7 @@ pub(super) struct Member {
     /// Topics with a cursor of their own, in the order in which they catch up. Their events come when the member is live.
     pub(super) own: Vec<Own>,
     pub(super) acknowledging: Option<Acknowledging>,
-    pub(super) rate: Rate,
+    pub(super) rate: Bucket,
 }
 
 /// Where a member is.

@@ -39,22 +39,48 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod attach;
+mod authority;
+mod command;
+mod config;
 mod cursor;
+mod desk;
 mod entry;
 mod history;
+mod keys;
+mod member;
 mod memberships;
+pub mod notice;
+mod parked;
+mod presence;
+mod publication;
+mod rate;
 mod retained;
 mod sequence;
 mod sequencer;
+mod session;
 mod slab;
 mod topic;
 mod topics;
 
+pub use attach::{Attach, AttachError};
+pub use authority::{Asking, Authority, Denied, Identity, Open, OwnTopic, USER_TOPICS};
+pub use command::{Command, CommandError, Commands, Kept, MAX_SLOT_NAME, Publish, Refusal, To};
+pub use config::{HubConfig, Policies, SlowReader, Tokens, TopicPolicy, WhoIsHere};
 pub use cursor::{Cursor, CursorError, CursorText, LogId, Position};
-pub use entry::{Entry, PublishError, RESERVED_EVENTS};
+pub use desk::{Attachment, Delivery, Desk, First, Item, Most, Offer, Pulled, Resume};
+pub use entry::{Entry, MAX_EVENT, MAX_SLOT, PublishError, RESERVED_EVENTS};
 pub use history::{HistoryLimits, Keeps, Retain};
+pub use keys::{KeyError, Keys, KeysLimits, MAX_KEY, Owner, check_key};
+pub use parked::{Acknowledged, AcknowledgedLimits, Parked, Unparked};
+pub use presence::{Change, MAX_USER_NAME, Presence, PresenceError, PresenceLimits, UserError, check_user};
+#[cfg(feature = "net")]
+pub(crate) use publication::as_chunk;
+pub use publication::{Carry, Compressing, Publication};
+pub use rate::{Bucket, RateExceeded, RateLimit};
 pub use retained::{After, Retained, RetainedLimits};
 pub use sequence::{Reader, Sequence, SequenceFull, SequenceLimits};
 pub use sequencer::Sequencer;
+pub use session::{SessionError, SessionId, SessionKeys, SessionToken};
 pub use topic::{DEFAULT_TOPIC, MAX_TOPIC_NAME, TopicError, check_name};
 pub use topics::{Subscribed, TopicLimits, Topics, Unsubscribed};
