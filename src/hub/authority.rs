@@ -38,7 +38,7 @@ pub trait Authority: Send + Sync {
 }
 
 /// Who asks, as far as they say.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Asking<'a> {
     /// The request, with its cookies and `Authorization`: see [`bearer`](crate::http::credentials::bearer) and [`cookie`](crate::http::credentials::cookie).
     /// `None` where the first message of a WebSocket asks.

@@ -1,6 +1,6 @@
 //! A publication: a proposal for the log, checked once.
 
-use crate::hub::cursor::Cursor;
+use crate::hub::cursor::{Cursor, CursorText};
 use crate::hub::sequence::SequenceFull;
 use crate::hub::topic::{TopicError, check_name};
 use crate::sse::{EncodeError, Event};
@@ -118,6 +118,12 @@ impl Entry {
         size_of::<Self>() + self.text.len()
     }
 
+    /// The most that its block may take in bytes, whatever its cursor. O(n).
+    pub fn block_len(&self) -> usize {
+        let event = Event { event: self.event(), data: self.data(), id: None, topic: Some(self.topic()) };
+        event.encoded_len().unwrap_or(usize::MAX).saturating_add("id: \n".len() + CursorText::MAX)
+    }
+
     /// The event-stream block: `id:` with the cursor, `topic:`, the type unless it is `message`, and the data. An ephemeral entry
     /// has no id, whatever the cursor. O(n), encoded anew at each call: keep the bytes and share them.
     pub fn block(&self, cursor: Cursor) -> Bytes {
@@ -205,15 +211,21 @@ pub enum PublishError {
     Slot,
     /// The event type cannot be encoded.
     Encode(EncodeError),
+    /// Its block would not fit the queue of a subscriber.
+    TooLong {
+        /// The limit in bytes.
+        limit: usize,
+    },
     /// The sequence has no room: workers are behind.
     Full(SequenceFull),
 }
 
 impl PublishError {
-    /// The status of the answer: 400, or 503 where there is no room.
+    /// The status of the answer: 400, 413 for what is too long, or 503 where there is no room.
     pub const fn status(self) -> u16 {
         match self {
             Self::Topic(e) => e.status(),
+            Self::TooLong { .. } => 413,
             Self::Full(e) => e.status(),
             Self::OtherTopic | Self::Id | Self::Reserved | Self::LongEvent | Self::Slot | Self::Encode(_) => 400,
         }
@@ -230,6 +242,7 @@ impl fmt::Display for PublishError {
             Self::LongEvent => write!(f, "event type of more than {MAX_EVENT} bytes"),
             Self::Slot => write!(f, "slot of more than {MAX_SLOT} bytes, or with a line end or NUL"),
             Self::Encode(e) => e.fmt(f),
+            Self::TooLong { limit } => write!(f, "event of more than {limit} bytes"),
             Self::Full(e) => e.fmt(f),
         }
     }

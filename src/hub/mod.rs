@@ -39,7 +39,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod attach;
+//mod attach;
 mod authority;
 mod command;
 mod config;
@@ -63,7 +63,7 @@ mod slab;
 mod topic;
 mod topics;
 
-pub use attach::{Attach, AttachError};
+//pub use attach::{Attach, AttachError};
 pub use authority::{Asking, Authority, Denied, Identity, Open, OwnTopic, USER_TOPICS};
 pub use command::{Command, CommandError, Commands, Kept, MAX_SLOT_NAME, Publish, Refusal, To};
 pub use config::{HubConfig, Policies, SlowReader, Tokens, TopicPolicy, WhoIsHere};

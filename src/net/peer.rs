@@ -1,6 +1,7 @@
 //! One connection as its worker keeps it.
 
 use super::client::ClientLine;
+use super::hub::line::HubLine;
 use super::slab::Entry;
 use super::timers::Link;
 use crate::http;
@@ -145,6 +146,10 @@ pub(crate) struct Cold {
     pub(crate) lost: u64,
     /// The handler is told when the output is empty.
     pub(crate) wants_writable: bool,
+    /// A subscriber of the hub's goes on when the output is empty.
+    pub(crate) pumps: bool,
+    /// What the hub keeps with the connection.
+    pub(crate) hub: Option<Box<HubLine>>,
 }
 
 /// Bytes that were read before they are wanted. Feeding them bit by bit moves nothing.
@@ -179,10 +184,13 @@ impl Cold {
             && self.reading == Reading::default()
             && self.lost == 0
             && !self.wants_writable
+            && !self.pumps
+            && self.hub.is_none()
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        earlier(self.timer, self.stall)
+        let hub = self.hub.as_ref().and_then(|hub| hub.due());
+        earlier(earlier(self.timer, self.stall), hub)
     }
 }
 
@@ -208,12 +216,16 @@ pub(crate) mod flag {
     pub(crate) const BROKEN: u32 = 1 << 6;
     /// Registered with the poll.
     pub(crate) const REGISTERED: u32 = 1 << 7;
+    /// It is the hub's: a subscriber, or one that will be.
+    pub(crate) const HUB: u32 = 1 << 8;
+    /// A publication is no short way's case for it: it is behind, acknowledges, or has a topic that catches up.
+    pub(crate) const ASIDE: u32 = 1 << 9;
 }
 
 impl Meta {
-    const FLAGS: u32 = 8;
+    const FLAGS: u32 = 10;
 
-    /// Accepted at `now`. Time is kept in quarters of a second modulo 2^24 of them, which is 48 days.
+    /// Accepted at `now`. Time is kept in quarters of a second modulo 2^22 of them, which is 12 days.
     pub(crate) fn new(now: Instant) -> Self {
         Self(Self::quarters(now) << Self::FLAGS)
     }
