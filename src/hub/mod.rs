@@ -1,6 +1,7 @@
 //! Topics: who subscribed to what, and one order of everything published. Sans-IO: time and ids come in as numbers.
 //!
 //! - [`Topics`]: topic names and their subscribers, for fan-out.
+//! - [`Attach`]: what a request asks for: topics, cursor, session.
 //! - [`Entry`]: a publication, checked once, and its event-stream block.
 //! - [`Sequencer`]: the next [`Position`] in the one order over all topics; a [`Cursor`] is its text.
 //! - [`Sequence`]: the bounded sequence of entries that every worker reads in order, each from its own index.
@@ -38,6 +39,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod attach;
 mod cursor;
 mod entry;
 mod memberships;
@@ -47,6 +49,7 @@ mod slab;
 mod topic;
 mod topics;
 
+pub use attach::{Attach, AttachError, AttachTopic, Cursors, Delivery, Resume};
 pub use cursor::{Cursor, CursorError, CursorText, LogId, Position};
 pub use entry::{Entry, PublishError, RESERVED_EVENTS};
 pub use sequence::{Reader, Sequence, SequenceFull, SequenceLimits};
