@@ -201,7 +201,10 @@ fn an_event_over_the_limit_goes_alone() {
     let escaped = Owned::data("\u{1}".repeat(100 << 10));
     assert_eq!(batch(Form::EventStream, &PollConfig::default(), &[short.clone(), escaped.clone()]).0, 2);
     assert_eq!(batch(Form::Json, &PollConfig::default(), &[short, escaped.clone()]).0, 1);
-    assert_eq!(messages(&json(&batch(Form::Json, &PollConfig::default(), &[escaped.clone()]).1)), [escaped]);
+    assert_eq!(
+        messages(&json(&batch(Form::Json, &PollConfig::default(), std::slice::from_ref(&escaped)).1)),
+        [escaped]
+    );
 }
 
 #[test]
