@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tautline::http::server::Event as HttpEvent;
 use tautline::http::{ResponseError, Server, ServerConfig};
 use tautline::poll::{Answer, Batch, Form, Item, More, PollConfig, Pushed};
-use tautline::sse::{EncodeError, Limits, Parser};
+use tautline::sse::{EncodeError, Parser};
 use tautline::{Input, Instant, Output};
 
 /// An event with an owner.
@@ -71,7 +71,7 @@ fn messages(json: &Value) -> Vec<Owned> {
 
 /// What a client of the standard reads: the events, and its last event id.
 fn blocks(answer: &Answer) -> (Vec<Owned>, String) {
-    let mut parser = Parser::new(Limits::default());
+    let mut parser = Parser::new();
     let mut bytes = answer.body().to_vec();
     let mut input = Input::new(&mut bytes);
     let mut events = Vec::new();
@@ -201,7 +201,10 @@ fn an_event_over_the_limit_goes_alone() {
     let escaped = Owned::data("\u{1}".repeat(100 << 10));
     assert_eq!(batch(Form::EventStream, &PollConfig::default(), &[short.clone(), escaped.clone()]).0, 2);
     assert_eq!(batch(Form::Json, &PollConfig::default(), &[short, escaped.clone()]).0, 1);
-    assert_eq!(messages(&json(&batch(Form::Json, &PollConfig::default(), &[escaped.clone()]).1)), [escaped]);
+    assert_eq!(
+        messages(&json(&batch(Form::Json, &PollConfig::default(), std::slice::from_ref(&escaped)).1)),
+        [escaped]
+    );
 }
 
 #[test]

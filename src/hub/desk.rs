@@ -1,5 +1,6 @@
 //! One worker's hub: who is attached, what each of them has had, and what comes next for each.
 
+use crate::hub::attach::{Delivery, Resume};
 use crate::hub::authority::Identity;
 use crate::hub::config::HubConfig;
 use crate::hub::cursor::{Cursor, LogId, Position};
@@ -41,28 +42,6 @@ pub struct Desk<C> {
     ahead: Vec<u32>,
 }
 
-/// Where a subscriber wants to go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resume {
-    /// With what is published from now on.
-    Live,
-    /// With everything that is retained, without a gap: cursor `0`.
-    Start,
-    /// Behind a cursor.
-    At(Cursor),
-    /// Behind something that is no cursor.
-    Unknown,
-}
-
-/// Whether what is sent has to be acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
-    /// It need not.
-    Plain,
-    /// It must be, or it is sent again. A session that acknowledged before goes on from there, wherever its cursor is.
-    Acknowledged(Option<Position>),
-}
-
 /// Who attaches, to what, and from where on.
 #[derive(Clone, Debug)]
 pub struct Attachment<'a> {
@@ -71,11 +50,13 @@ pub struct Attachment<'a> {
     /// Whose it is.
     pub identity: Identity,
     /// The topics, some with a cursor of their own.
-    pub topics: &'a [(&'a str, Option<Cursor>)],
+    pub topics: &'a [(&'a str, Option<Resume>)],
     /// Where the others go on.
     pub resume: Resume,
-    /// Whether it acknowledges.
+    /// Whether what is sent has to be acknowledged, or is sent again.
     pub delivery: Delivery,
+    /// What the session acknowledged before: it goes on from there, wherever its cursor is.
+    pub acknowledged: Option<Position>,
     /// The position given out last in the log, which may be beyond what this worker has applied.
     pub head: Position,
 }
@@ -211,14 +192,14 @@ impl<C: Carry> Desk<C> {
                 return Err(error);
             }
             match cursor {
-                Some(cursor) => own.push(self.own(topic, cursor, who.head)),
+                Some(resume) => own.push(self.own(topic, resume, who.head)),
                 None => self.told(&mut behind, topic, reason),
             }
         }
         let acknowledging = match who.delivery {
             Delivery::Plain => None,
-            Delivery::Acknowledged(before) => {
-                if let Some(before) = before
+            Delivery::Acknowledged => {
+                if let Some(before) = who.acknowledged
                     && reason == Begin::Known
                 {
                     behind.at = behind.at.min(before);
@@ -280,8 +261,7 @@ impl<C: Carry> Desk<C> {
     ) -> Result<Subscribed, TopicError> {
         let subscribed = self.topics.subscribe(subscriber, topic)?;
         if subscribed == Subscribed::New {
-            let cursor = cursor.unwrap_or(self.position());
-            let own = self.own(topic, cursor, head);
+            let own = self.own(topic, cursor.map_or(Resume::Live, Resume::At), head);
             if let Some(member) = self.at_mut(subscriber) {
                 member.own.push(own);
             }
@@ -312,6 +292,11 @@ impl<C: Carry> Desk<C> {
             acknowledging.due = (acknowledging.sent > cursor.position).then(|| now + within);
         }
         Some(acknowledging.acknowledged)
+    }
+
+    /// Up to where a member acknowledged, if it does that.
+    pub fn acknowledged(&self, subscriber: u32) -> Option<Position> {
+        Some(self.at(subscriber)?.acknowledging.as_ref()?.acknowledged)
     }
 
     /// Counts a publication of a member's.
@@ -465,9 +450,9 @@ impl<C: Carry> Desk<C> {
     }
 
     /// A topic with a cursor of its own.
-    fn own(&self, topic: &str, cursor: Cursor, head: Position) -> Own {
+    fn own(&self, topic: &str, resume: Resume, head: Position) -> Own {
         let mut behind = Behind { at: Position::ZERO, told: Vec::new(), gaps: Vec::new(), first: false };
-        let (at, begin) = self.begin(Resume::At(cursor), head);
+        let (at, begin) = self.begin(resume, head);
         self.told(&mut behind, topic, begin);
         Own {
             topic: topic.into(),

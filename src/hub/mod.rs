@@ -39,7 +39,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-//mod attach;
+mod attach;
 mod authority;
 mod command;
 mod config;
@@ -63,12 +63,12 @@ mod slab;
 mod topic;
 mod topics;
 
-//pub use attach::{Attach, AttachError};
+pub use attach::{Attach, AttachError, AttachTopic, Cursors, Delivery, Resume};
 pub use authority::{Asking, Authority, Denied, Identity, Open, OwnTopic, USER_TOPICS};
 pub use command::{Command, CommandError, Commands, Kept, MAX_SLOT_NAME, Publish, Refusal, To};
 pub use config::{HubConfig, Policies, SlowReader, Tokens, TopicPolicy, WhoIsHere};
 pub use cursor::{Cursor, CursorError, CursorText, LogId, Position};
-pub use desk::{Attachment, Delivery, Desk, First, Item, Most, Offer, Pulled, Resume};
+pub use desk::{Attachment, Desk, First, Item, Most, Offer, Pulled};
 pub use entry::{Entry, MAX_EVENT, MAX_SLOT, PublishError, RESERVED_EVENTS};
 pub use history::{HistoryLimits, Keeps, Retain};
 pub use keys::{KeyError, Keys, KeysLimits, MAX_KEY, Owner, check_key};
