@@ -164,6 +164,11 @@ impl<C: Carry> Desk<C> {
         }
     }
 
+    /// Notes that something was published that is no event of the hub's, or that nothing is retained here.
+    pub fn pass(&mut self, position: Position) {
+        self.applied = self.applied.max(position);
+    }
+
     /// Lets go of what is too old. `unix_ms` as positions have it.
     pub fn let_go(&mut self, unix_ms: u64) {
         self.retained.let_go(unix_ms);
@@ -352,8 +357,7 @@ impl<C: Carry> Desk<C> {
         let Some(member) = self.at_mut(subscriber) else { return };
         if let Place::Live = member.place {
             let at = missed.before();
-            member.place =
-                Place::Behind(Box::new(Behind { at, told: Vec::new(), gaps: Vec::new(), first: false }));
+            member.place = Place::Behind(Box::new(Behind { at, told: Vec::new(), gaps: Vec::new(), first: false }));
         }
     }
 

@@ -166,6 +166,37 @@ pub fn position(cursor: Cursor) -> Bytes {
     text.into_bytes().into()
 }
 
+/// What a block of this module's says, for answers in another form.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parts<'a> {
+    /// The topic, if any.
+    pub topic: Option<&'a str>,
+    /// The event type.
+    pub event: &'a str,
+    /// The data.
+    pub data: String,
+}
+
+/// The parts of a block that this module made. O(n).
+pub fn parts(block: &str) -> Parts<'_> {
+    let mut parts = Parts::default();
+    let mut first = true;
+    for line in block.lines() {
+        match line.split_once(": ") {
+            Some(("topic", topic)) => parts.topic = Some(topic),
+            Some(("event", event)) => parts.event = event,
+            Some(("data", data)) => {
+                if !core::mem::take(&mut first) {
+                    parts.data.push('\n');
+                }
+                parts.data.push_str(data);
+            }
+            _ => {}
+        }
+    }
+    parts
+}
+
 /// A block under way.
 struct Block(String);
 

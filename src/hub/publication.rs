@@ -43,15 +43,7 @@ pub enum Compressing {
 impl Publication {
     /// An entry at its place. `except`: the session that does not get it, now or in replay.
     pub fn new(cursor: Cursor, entry: Entry, except: Option<SessionId>, compressing: Compressing) -> Self {
-        Self {
-            cursor,
-            entry,
-            except,
-            compressing,
-            block: Once::new(),
-            message: Once::new(),
-            chunk: Once::new(),
-        }
+        Self { cursor, entry, except, compressing, block: Once::new(), message: Once::new(), chunk: Once::new() }
     }
 
     /// Its place in the order of everything.

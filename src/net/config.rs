@@ -67,9 +67,22 @@ pub struct QueueConfig {
     pub slow: SlowPolicy,
 }
 
+impl QueueConfig {
+    /// How long a subscriber of the hub's, whose topic has it closed, may take nothing.
+    pub(crate) fn stall(&self) -> Duration {
+        match self.slow {
+            SlowPolicy::Close { after } => after,
+            SlowPolicy::Drop => STALL,
+        }
+    }
+}
+
+/// After so long without a byte taken a reader counts as stuck.
+const STALL: Duration = Duration::from_secs(5);
+
 impl Default for QueueConfig {
     fn default() -> Self {
-        Self { limit: Output::LIMIT, slow: SlowPolicy::Close { after: Duration::from_secs(5) } }
+        Self { limit: Output::LIMIT, slow: SlowPolicy::Close { after: STALL } }
     }
 }
 

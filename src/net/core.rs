@@ -3,16 +3,17 @@
 use super::config::{DrainConfig, Settings};
 use super::counters::Counters;
 use super::doors::Doors;
-use super::peer::PeerId;
 use super::hub::HubShared;
 use super::hub::line::Revocation;
+use super::peer::PeerId;
 use super::publish::{Appended, Content, Log, Published, Sender};
-use crate::hub::{Change, Compressing, Cursor, Desk, Entry, PublishError, SessionId, WhoIsHere};
+use crate::hub::{Change, Compressing, Cursor, Desk, Entry, PublishError, SessionId, Unsubscribed, WhoIsHere};
 use crate::sse;
 use crate::time::{Clock, Instant, earlier};
 use crate::ws::{CloseCode, Prepared, Seed};
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::boxed::Box;
+use std::format;
 use std::hash::Hasher;
 use std::sync::Arc;
 use std::vec::Vec;
@@ -110,6 +111,31 @@ impl Core {
         self.hub.as_ref().map_or(Compressing::Allowed, |hub| hub.config.policies.of(entry.topic()).compressing)
     }
 
+    /// Takes a topic from a subscriber; whether it had it.
+    pub(crate) fn unsubscribe(&mut self, id: PeerId, topic: &str) -> bool {
+        let left = self.desk.unsubscribe(id.index, topic) == Unsubscribed::Left;
+        if left
+            && let Some(hub) = &self.hub
+            && hub.config.policies.of(topic).presence == WhoIsHere::Kept
+            && let Some((session, identity)) = self.desk.member(id.index)
+        {
+            let name = super::hub::line::name_of(session, identity);
+            let mut presence = hub.presence();
+            presence.leave(topic, &name, session, self.now);
+            self.hub_due = earlier(self.hub_due, presence.poll_timeout());
+        }
+        left
+    }
+
+    /// Notes what a session has received, wherever its connection is.
+    pub(crate) fn acknowledge_everywhere(&mut self, session: SessionId, cursor: Cursor) {
+        let Some(hub) = &self.hub else { return };
+        let peer = hub.acknowledging().of(session).copied();
+        if let Some(peer) = peer {
+            self.commands.push(Command::Acknowledge(peer, session, cursor));
+        }
+    }
+
     /// A connection has nothing to do with the hub any more, nor with any topic.
     pub(crate) fn leave(&mut self, id: PeerId) {
         let Some(hub) = &self.hub else {
@@ -128,6 +154,7 @@ impl Core {
                 self.hub_due = earlier(self.hub_due, presence.poll_timeout());
             }
             if let Some(position) = self.desk.acknowledged(id.index) {
+                let _ = hub.acknowledging().unpark(session, &id);
                 hub.acknowledged().note(session, position, self.now);
             }
             let _ = hub.parked().unpark(session, &id);

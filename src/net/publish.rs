@@ -60,9 +60,8 @@ impl Content {
 
 impl Published {
     fn new(cursor: Cursor, topic: &str, except: Option<PeerId>, content: Content) -> Self {
-        let raw = |content| {
-            What::Raw(Raw { topic: topic.into(), content, message: OnceLock::new(), chunk: OnceLock::new() })
-        };
+        let raw =
+            |content| What::Raw(Raw { topic: topic.into(), content, message: OnceLock::new(), chunk: OnceLock::new() });
         let what = match content {
             Content::Event(entry, session, compressing) => {
                 What::Event(Publication::new(cursor, entry, session, compressing))
@@ -180,7 +179,6 @@ impl Carry for Arc<Published> {
 pub(crate) struct Log {
     state: Mutex<LogState>,
     id: LogId,
-    origin: Position,
     /// Publications so far, so that a worker with nothing to read need not take the lock.
     appended: AtomicU64,
 }
@@ -221,9 +219,9 @@ impl Log {
     pub(crate) fn new(id: LogId, unix_ms: u64, limits: SequenceLimits, keys: KeysLimits) -> Self {
         let mut sequencer = Sequencer::new(id);
         // What came before was never here.
-        let origin = sequencer.next(unix_ms);
+        let _ = sequencer.next(unix_ms);
         let state = LogState { sequencer, sequence: Sequence::new(limits), keys: Keys::new(keys) };
-        Self { state: Mutex::new(state), id, origin, appended: AtomicU64::new(0) }
+        Self { state: Mutex::new(state), id, appended: AtomicU64::new(0) }
     }
 
     /// Gives the content its position and appends it: the one critical section of publishing.
@@ -237,7 +235,7 @@ impl Log {
         let len = content.len();
         let mut state = self.lock();
         if let Some((owner, key)) = sender.key
-            && let Some(position) = state.keys.check(owner, key, now)
+            && let Ok(Some(position)) = state.keys.check(owner, key, now)
         {
             return Ok(Appended::Before(state.sequencer.cursor(position)));
         }
@@ -247,7 +245,8 @@ impl Log {
         let published = Published::new(cursor, topic, sender.except, content);
         state.sequence.push(Arc::new(published), len)?;
         if let Some((owner, key)) = sender.key {
-            state.keys.remember(owner, key, position, now);
+            // One that is none was never checked, and is forgotten.
+            let _ = state.keys.remember(owner, key, position, now);
         }
         self.appended.fetch_add(1, Ordering::Release);
         Ok(Appended::New(cursor))
@@ -259,11 +258,6 @@ impl Log {
 
     pub(crate) fn id(&self) -> LogId {
         self.id
-    }
-
-    /// Where the log begins.
-    pub(crate) fn origin(&self) -> Position {
-        self.origin
     }
 
     pub(crate) fn head(&self) -> Cursor {

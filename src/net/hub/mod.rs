@@ -14,9 +14,7 @@ pub(super) mod requests;
 
 use super::core::Random;
 use super::peer::PeerId;
-use crate::hub::{
-    Acknowledged, AcknowledgedLimits, Authority, HubConfig, LogId, Open, Parked, Presence, SessionKeys,
-};
+use crate::hub::{Acknowledged, AcknowledgedLimits, Authority, HubConfig, LogId, Open, Parked, Presence, SessionKeys};
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,12 +42,14 @@ impl fmt::Debug for HubSettings {
 }
 
 /// What the workers' hubs share: nothing that is needed to deliver a publication.
-pub(super) struct HubShared {
+pub(crate) struct HubShared {
     pub(super) config: Arc<HubConfig>,
     pub(super) authority: Arc<dyn Authority>,
     pub(super) sessions: SessionKeys,
     presence: Mutex<Presence>,
     parked: Mutex<Parked<PeerId>>,
+    /// Connections that acknowledge, by session.
+    acknowledging: Mutex<Parked<PeerId>>,
     acknowledged: Mutex<Acknowledged>,
 }
 
@@ -62,6 +62,7 @@ impl HubShared {
             sessions: SessionKeys::new(random.bytes(), log),
             presence: Mutex::new(Presence::new(limits)),
             parked: Mutex::new(Parked::new()),
+            acknowledging: Mutex::new(Parked::new()),
             acknowledged: Mutex::new(Acknowledged::new(AcknowledgedLimits::default())),
         })
     }
@@ -74,6 +75,10 @@ impl HubShared {
 
     pub(super) fn parked(&self) -> MutexGuard<'_, Parked<PeerId>> {
         lock(&self.parked)
+    }
+
+    pub(super) fn acknowledging(&self) -> MutexGuard<'_, Parked<PeerId>> {
+        lock(&self.acknowledging)
     }
 
     pub(super) fn acknowledged(&self) -> MutexGuard<'_, Acknowledged> {

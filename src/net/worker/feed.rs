@@ -90,31 +90,27 @@ fn reply_in_place<S>(cx: &mut Context<'_, S>, input: &mut Input<'_>) {
 }
 
 /// Feeds an HTTP connection and hands out what comes of it.
-pub(super) fn feed_http<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input: &mut Input<'_>, half: usize) -> Fed {
+pub(super) fn feed_http<H: Handler>(
+    handler: &mut H,
+    cx: &mut Context<'_, H::State>,
+    input: &mut Input<'_>,
+    half: usize,
+) -> Fed {
     let now = cx.core.now;
     let most = if cx.out.is_blocked() { half } else { half.min(FLUSH) };
     loop {
         if cx.is_paused() && !input.is_empty() {
             return Fed::Paused;
         }
+        end_hold(cx);
         let Line::Http(line) = &mut cx.line else { return Fed::Dry };
-        if matches!(line.mode, Mode::Held) && !line.http.owes_answer() && !line.http.is_finished() {
-            line.mode = Mode::Plain;
-            cx.meta.clear(flag::REPORTED);
-            cx.core.counters.closed(Transport::LongPoll, line.age(now));
-            // The hold's; they would be a riddle to the handler now.
-            line::leave(cx);
-            if let Some(cold) = cx.cold {
-                cold.timer = None;
-            }
-        }
         match line.http.next_event(input, cx.out, now) {
             Ok(Some(HttpEvent::Request(head))) => {
                 cx.core.counters.requests.add(1);
                 line.mode = Mode::Plain;
                 line.body = Vec::new();
                 // Whoever asked before on this connection may have been another: proxies pool them.
-                line::leave(cx);
+                line::leave(cx.id, cx.core, cx.cold, cx.meta);
                 if cx.core.draining {
                     line.http.shut_down();
                     answer(line, 503, &[("Retry-After", "1")], cx.out);
@@ -188,6 +184,21 @@ pub(super) fn feed_http<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::Sta
         }
         if cx.out.len() >= most {
             return Fed::Flush;
+        }
+    }
+}
+
+/// A held request was answered: what the hold needed ends.
+fn end_hold<S>(cx: &mut Context<'_, S>) {
+    let Line::Http(line) = &mut cx.line else { return };
+    if matches!(line.mode, Mode::Held) && !line.http.owes_answer() && !line.http.is_finished() {
+        line.mode = Mode::Plain;
+        cx.meta.clear(flag::REPORTED);
+        cx.core.counters.closed(Transport::LongPoll, line.age(cx.core.now));
+        // They would be a riddle to the handler now.
+        line::leave(cx.id, cx.core, cx.cold, cx.meta);
+        if let Some(cold) = cx.cold {
+            cold.timer = None;
         }
     }
 }

@@ -4,6 +4,7 @@ mod accept;
 mod deliver;
 mod drain;
 mod feed;
+mod hub;
 mod read;
 mod serve;
 
@@ -29,7 +30,7 @@ use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token, Waker};
 use serve::Cause;
-pub(super) use serve::Sink;
+pub(super) use serve::{Sink, give_up};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;

@@ -1,6 +1,7 @@
 //! Serving one connection: read, feed, let the handler act, write, and see what is due next.
 
 use super::Worker;
+use super::feed::{feed_client, feed_http, feed_websocket};
 use crate::Input;
 use crate::http::Response;
 use crate::hub::{Cursor, SessionId};
@@ -13,7 +14,6 @@ use crate::net::hub::{line, polls};
 use crate::net::peer::{HttpLine, Kept, Mode, Peer, PeerId, Wire, flag};
 use crate::net::publish::Published;
 use crate::output::Output;
-use crate::sse;
 use crate::time::Instant;
 use crate::ws::{self, CloseCode, Connection, Prepared};
 use bytes::Bytes;
