@@ -110,8 +110,8 @@ pub struct PresenceLimits {
     pub grace: Duration,
     /// Users of one topic. Default 10,000.
     pub users_per_topic: usize,
-    /// Users of all topics, one who is in two of them counted twice. Default 1,000,000, some 300 MB where every name is as long as
-    /// it may be, and a third of that where they are short.
+    /// Users of all topics, one who is in two of them counted twice. Default 262,144: some 60 MB, or 200 MB where each is alone in a
+    /// topic and every name is as long as it may be.
     pub users: usize,
     /// How many users a snapshot names. Default 1,000.
     pub listed: usize,
@@ -119,7 +119,7 @@ pub struct PresenceLimits {
 
 impl Default for PresenceLimits {
     fn default() -> Self {
-        Self { grace: Duration::from_secs(10), users_per_topic: 10_000, users: 1_000_000, listed: 1_000 }
+        Self { grace: Duration::from_secs(10), users_per_topic: 10_000, users: 262_144, listed: 1_000 }
     }
 }
 
