@@ -20,10 +20,10 @@ impl fmt::Debug for SessionId {
 /// Makes and checks the tokens of a server's sessions. There is nothing to look up: a token says by itself whose it is.
 ///
 /// A token is [`SessionToken::LEN`] lower-case hex digits: 32 of the [`SessionId`], 16 of a MAC over it, the log and the user
-/// (SipHash-2-4 with 128 bits of output, of which the first 64), and 8 of the log. It is valid for one user (or for nobody, where nobody was
-/// authenticated) as long as the log is, which is as long as the server runs.
+/// (SipHash-2-4 with 128 bits of output, of which the first 64), and 8 of the log. It is valid for one user (or for nobody, where
+/// nobody was authenticated) as long as the log is, which is as long as the server runs.
 ///
-/// Sixty-four bits are enough against a forger who has to ask the server about each guess; they are not meant to hold off-line.
+/// Sixty-four bits hold against a forger who has to ask the server about each guess, and nobody else can tell a good guess.
 #[derive(Clone, Copy)]
 pub struct SessionKeys {
     secret: [u8; 16],
