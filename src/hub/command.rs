@@ -229,7 +229,7 @@ impl fmt::Debug for Publish<'_> {
 /// Reads the blocks of one text: a message of the WebSocket, or the body of `POST /send`.
 ///
 /// - Lines end in LF, CR or CRLF, blocks in an empty line or with the text. One space behind a colon is no part of the value; a line
-///   without colon is a field without value; of `event`, `topic`, `id`, `to`, `keep` and `slot` the last one counts, and `data` lines are joined.
+///   without colon is a field without value. Of a field that stands there twice the last one counts; `data` lines are joined.
 /// - Comments, unknown fields and blocks that have no field at all are passed over. A byte order mark in front is, too.
 /// - Each block is a command or a [`Refusal`], and a refusal says nothing of the others: go on.
 ///

@@ -242,3 +242,140 @@ impl fmt::Debug for Key {
         core::str::from_utf8(&self.0[..len]).unwrap_or_default().fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+    use proptest::prelude::*;
+    use std::string::{String, ToString};
+    use std::vec::Vec;
+
+    const ANN: Owner = Owner::user(1);
+    const SESSION: Owner = Owner::session(SessionId(1));
+
+    fn at(secs: u64) -> Instant {
+        Instant::from_millis(secs * 1000)
+    }
+
+    fn position(ms: u64) -> Position {
+        Position { ms, seq: 0 }
+    }
+
+    fn keys(entries: usize, per_owner: usize) -> Keys {
+        Keys::new(KeysLimits { entries, per_owner, ..KeysLimits::default() })
+    }
+
+    #[test]
+    fn a_key_that_comes_again_within_5_minutes_has_the_same_position() {
+        let mut keys = keys(10, 10);
+        assert_eq!(keys.check(ANN, "k", at(1)), Ok(None));
+        assert_eq!(keys.remember(ANN, "k", position(5), at(1)), Ok(()));
+        assert_eq!(keys.check(ANN, "k", at(300)), Ok(Some(position(5))));
+        // The first stays.
+        assert_eq!(keys.remember(ANN, "k", position(6), at(300)), Ok(()));
+        assert_eq!(keys.check(ANN, "k", at(300)), Ok(Some(position(5))));
+        assert_eq!((keys.check(ANN, "k", at(301)), keys.poll_timeout()), (Ok(None), Some(at(301))));
+        // Over, though nobody called `handle_timeout`.
+        assert_eq!(keys.remember(ANN, "k", position(7), at(301)), Ok(()));
+        assert_eq!((keys.check(ANN, "k", at(301)), keys.len()), (Ok(Some(position(7))), 1));
+        keys.handle_timeout(at(600));
+        assert_eq!(keys.len(), 1);
+        keys.handle_timeout(at(601));
+        assert!(keys.is_empty() && keys.poll_timeout().is_none() && keys.owners.is_empty());
+    }
+
+    #[test]
+    fn a_session_and_a_user_never_meet() {
+        let mut keys = keys(10, 10);
+        for number in [0, 1, u128::MAX, 1 << 127] {
+            assert_ne!(Owner::session(SessionId(number)), Owner::user(number));
+        }
+        keys.remember(ANN, "k", position(5), at(1)).unwrap();
+        assert_eq!(keys.check(SESSION, "k", at(1)), Ok(None));
+        assert_eq!(keys.check(Owner::user(2), "k", at(1)), Ok(None));
+        assert_eq!((keys.check(ANN, "K", at(1)), keys.check(ANN, "k!", at(1))), (Ok(None), Ok(None)));
+    }
+
+    #[test]
+    fn a_key_is_1_to_64_visible_ascii_characters() {
+        let mut keys = keys(10, 10);
+        let status = |key: &str| check_key(key).map_err(|e| (e, e.status()));
+        assert_eq!(status(""), Err((KeyError::Empty, 400)));
+        assert_eq!(status(&"k".repeat(65)), Err((KeyError::Long, 400)));
+        for wrong in ["a b", " ", "\t", "\0", "\x7f", "a\n", "ä"] {
+            assert_eq!(status(wrong), Err((KeyError::BadCharacter, 400)), "{wrong:?}");
+            assert_eq!(keys.remember(ANN, wrong, position(1), at(1)), Err(KeyError::BadCharacter));
+            assert_eq!(keys.check(ANN, wrong, at(1)), Err(KeyError::BadCharacter));
+        }
+        assert_eq!((status("!~"), status(&"k".repeat(64)), keys.len()), (Ok(()), Ok(()), 0));
+        assert_eq!(KeyError::Long.to_string(), "key of more than 64 bytes");
+    }
+
+    #[test]
+    fn beyond_its_limit_an_owner_loses_its_own_oldest_key_and_beyond_the_common_one_the_oldest_goes() {
+        let mut keys = keys(4, 2);
+        for (owner, key) in [(SESSION, "s1"), (ANN, "a1"), (ANN, "a2"), (ANN, "a3"), (Owner::user(2), "b1")] {
+            keys.remember(owner, key, position(9), at(1)).unwrap();
+        }
+        let held = |keys: &Keys| {
+            [(SESSION, "s1"), (ANN, "a1"), (ANN, "a2"), (ANN, "a3"), (Owner::user(2), "b1"), (Owner::user(2), "b2")]
+                .map(|(owner, key)| keys.check(owner, key, at(1)).unwrap().is_some())
+        };
+        assert_eq!(held(&keys), [true, false, true, true, true, false]);
+        keys.remember(Owner::user(2), "b2", position(9), at(1)).unwrap();
+        assert_eq!(held(&keys), [false, false, true, true, true, true]);
+        let mut none = Keys::new(KeysLimits { entries: 0, ..KeysLimits::default() });
+        none.remember(ANN, "k", position(1), at(1)).unwrap();
+        assert!(none.is_empty() && none.owners.is_empty());
+        let mut none = Keys::new(KeysLimits { per_owner: 0, ..KeysLimits::default() });
+        none.remember(ANN, "k", position(1), at(1)).unwrap();
+        assert!(none.is_empty() && none.by_age.is_empty());
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_keeps_the_order_of_age() {
+        let mut keys = keys(10, 10);
+        keys.remember(ANN, "late", position(1), at(10)).unwrap();
+        keys.remember(ANN, "early", position(2), at(5)).unwrap();
+        assert_eq!(keys.poll_timeout(), Some(at(310)));
+        keys.handle_timeout(at(310));
+        assert!(keys.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_what_a_list_would_say(ops in prop::collection::vec((0u128..3, 0u8..6, 0u64..60, 0u8..10), 0..300)) {
+            let (mut keys, mut now) = (keys(8, 4), at(0));
+            // Owner, key, position, since when; the oldest first.
+            let mut naive: Vec<(Owner, String, Position, Instant)> = Vec::new();
+            for (i, (owner, key, secs, op)) in ops.into_iter().enumerate() {
+                let (owner, key) = (Owner::user(owner), format!("k{key}"));
+                now = now + Duration::from_secs(secs);
+                if op == 0 {
+                    keys.handle_timeout(now);
+                    prop_assert!(keys.poll_timeout().is_none_or(|due| due > now));
+                }
+                naive.retain(|made| made.3 + Duration::from_secs(300) > now);
+                let known = naive.iter().find(|made| made.0 == owner && made.1 == key).map(|made| made.2);
+                prop_assert_eq!(keys.check(owner, &key, now), Ok(known));
+                if op > 3 {
+                    keys.remember(owner, &key, position(i as u64), now).unwrap();
+                    if known.is_none() {
+                        naive.push((owner, key, position(i as u64), now));
+                        if naive.iter().filter(|made| made.0 == owner).count() > 4 {
+                            let oldest = naive.iter().position(|made| made.0 == owner).unwrap();
+                            naive.remove(oldest);
+                        }
+                        if naive.len() > 8 {
+                            naive.remove(0);
+                        }
+                    }
+                    prop_assert_eq!(keys.len(), naive.len());
+                }
+                prop_assert_eq!(keys.len(), keys.by_age.len());
+                prop_assert_eq!(keys.len(), keys.owners.values().map(VecDeque::len).sum::<usize>());
+            }
+        }
+    }
+}

@@ -3,6 +3,10 @@
 //! - [`Topics`]: topic names and their subscribers, for fan-out.
 //! - [`Entry`]: a publication, checked once, and its event-stream block.
 //! - [`Sequencer`]: the next [`Position`] in the one order over all topics; a [`Cursor`] is its text.
+//! - [`SessionKeys`], [`Keys`], [`Presence`], [`Parked`], [`Acknowledged`]: what all workers share besides the log, each behind a lock of the
+//!   caller's: who a client is, what it published already, who is here, which poll waits, how far a client that is away acknowledged.
+//! - [`Bucket`]: how fast one connection may publish.
+//! - [`Commands`] and [`notice`]: what clients and server say to each other, as blocks.
 //! - [`Sequence`]: the bounded sequence of entries that every worker reads in order, each from its own index.
 //! - [`Retained`]: the histories of all topics, for those who come back, and whether they are complete.
 //!

@@ -243,3 +243,93 @@ impl Write for OneLine<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::cursor::{LogId, Position};
+    use crate::hub::session::SessionKeys;
+    use crate::hub::{Commands, RateExceeded};
+    use crate::input::Input;
+    use crate::sse::Parser;
+    use alloc::format;
+    use core::num::NonZeroU32;
+    use proptest::prelude::*;
+
+    const CURSOR: Cursor = Cursor { position: Position { ms: 17, seq: 3 }, log: Some(LogId(0xbeef)) };
+
+    #[test]
+    fn each_notice_is_as_the_protocol_says() {
+        let token = SessionKeys::new([7; 16], LogId(0xbeef)).mint(1, None);
+        assert_eq!(
+            session(&token, Duration::from_secs(25)),
+            format!("event: tautline.session\ndata: session {}\ndata: heartbeat 25000\n\n", token.as_str())
+        );
+        assert_eq!(
+            gap([("a", GapReason::Expired), ("b/c", GapReason::Ahead), ("d", GapReason::Unknown)]).unwrap(),
+            "event: tautline.gap\ndata: a expired\ndata: b/c ahead\ndata: d unknown\n\n"
+        );
+        assert_eq!(gap([]), None);
+        assert_eq!(subscribed("a", CURSOR), "topic: a\nevent: tautline.subscribed\ndata: 17-3-0000beef\n\n");
+        assert_eq!(unsubscribed("a", Ended::Asked), "topic: a\nevent: tautline.unsubscribed\ndata: asked\n\n");
+        assert_eq!(unsubscribed("a", Ended::Revoked), "topic: a\nevent: tautline.unsubscribed\ndata: revoked\n\n");
+        assert_eq!(ack("a", "k7", CURSOR), "topic: a\nevent: tautline.ack\ndata: k7 17-3-0000beef\n\n");
+        let presence = "topic: a\nevent: tautline.presence\n";
+        assert_eq!(here("a", 0, []), format!("{presence}data: here 0\n\n"));
+        assert_eq!(here("a", 3, ["ann", "bob b"]), format!("{presence}data: here 3\ndata: ann\ndata: bob b\n\n"));
+        assert_eq!(joined("a", "ann"), format!("{presence}data: join ann\n\n"));
+        assert_eq!(left("a", "ann"), format!("{presence}data: leave ann\n\n"));
+        assert_eq!(position(CURSOR), "id: 17-3-0000beef\n\n");
+    }
+
+    #[test]
+    fn an_error_names_status_command_key_cause_and_when_to_come_back() {
+        let one = NonZeroU32::MIN;
+        let cause = RateExceeded { per_second: one, burst: one, retry_after: Duration::from_micros(1001) };
+        let error = Error {
+            topic: None,
+            status: cause.status(),
+            command: "publish",
+            key: Some("k7"),
+            cause,
+            after: Some(cause.retry_after),
+        };
+        assert_eq!(
+            error.block(),
+            "event: tautline.error\ndata: 429 publish k7\ndata: more than 1 publications per second, 1 at once\ndata: after 2\n\n"
+        );
+        let refusal = Commands::read("event: tautline.subscribe\ntopic: a\ndata: abc").next().unwrap().unwrap_err();
+        assert_eq!(
+            Error::from(refusal).block(),
+            "topic: a\nevent: tautline.error\ndata: 400 subscribe\ndata: cursor is neither 0 nor ms-seq-log\n\n"
+        );
+    }
+
+    #[test]
+    fn a_line_end_cannot_add_a_line() {
+        assert_eq!(joined("a\n", "x\r\n\nid: 9"), "topic: a \nevent: tautline.presence\ndata: join x   id: 9\n\n");
+    }
+
+    proptest! {
+        #[test]
+        fn a_client_reads_each_as_one_event_without_id(topic: String, user: String, key: String, count: usize, after: Option<Duration>) {
+            let flat = |text: &str| text.replace(['\r', '\n'], " ");
+            let error = Error { topic: Some(&*topic), status: 429, command: "publish", key: Some(&*key), cause: &*user, after };
+            let after = after.map_or(String::new(), |after| format!("\nafter {}", after.as_nanos().div_ceil(1_000_000)));
+            for (block, event, data) in [
+                (joined(&topic, &user), "presence", format!("join {}", flat(&user))),
+                (here(&topic, count, [&*user, &*key]), "presence", format!("here {count}\n{}\n{}", flat(&user), flat(&key))),
+                (ack(&topic, &key, CURSOR), "ack", format!("{} 17-3-0000beef", flat(&key))),
+                (error.block(), "error", format!("429 publish {}\n{}{after}", flat(&key), flat(&user))),
+            ] {
+                let mut bytes = block.to_vec();
+                let (mut parser, mut input) = (Parser::new(), Input::new(&mut bytes));
+                let read = parser.next_event(&mut input).unwrap().unwrap();
+                prop_assert_eq!((read.event, read.id), (&*format!("tautline.{event}"), None));
+                prop_assert_eq!((read.topic, read.data), (Some(&*flat(&topic)), &*data));
+                prop_assert!(parser.next_event(&mut input).unwrap().is_none());
+                prop_assert!(input.is_empty());
+            }
+        }
+    }
+}

@@ -110,8 +110,8 @@ pub struct PresenceLimits {
     pub grace: Duration,
     /// Users of one topic. Default 10,000.
     pub users_per_topic: usize,
-    /// Users of all topics, one who is in two of them counted twice. Default 1,000,000, some 300 MB where every name is as long as
-    /// it may be, and a third of that where they are short.
+    /// Users of all topics, one who is in two of them counted twice. Default 262,144: some 60 MB, or 200 MB where each is alone in a
+    /// topic and every name is as long as it may be.
     pub users: usize,
     /// How many users a snapshot names. Default 1,000.
     pub listed: usize,
@@ -119,7 +119,7 @@ pub struct PresenceLimits {
 
 impl Default for PresenceLimits {
     fn default() -> Self {
-        Self { grace: Duration::from_secs(10), users_per_topic: 10_000, users: 1_000_000, listed: 1_000 }
+        Self { grace: Duration::from_secs(10), users_per_topic: 10_000, users: 262_144, listed: 1_000 }
     }
 }
 
@@ -302,5 +302,200 @@ impl Presence {
         let member = self.members.insert(Member { topic: topic.clone(), user: user.clone(), state: State::Here(0) });
         self.topics.entry(topic.clone()).or_default().insert(user.clone(), member);
         Ok((member, Change::Joined { topic, user }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+    use alloc::string::{String, ToString};
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
+    use std::collections::{BTreeMap as Map, HashMap};
+
+    const S1: SessionId = SessionId(1);
+    const S2: SessionId = SessionId(2);
+
+    fn at(secs: u64) -> Instant {
+        Instant::from_millis(secs * 1000)
+    }
+
+    fn presence() -> Presence {
+        Presence::new(PresenceLimits::default())
+    }
+
+    fn joined(topic: &str, user: &str) -> Result<Option<Change>, PresenceError> {
+        Ok(Some(Change::Joined { topic: topic.into(), user: user.into() }))
+    }
+
+    fn left(topic: &str, user: &str) -> Option<Change> {
+        Some(Change::Left { topic: topic.into(), user: user.into() })
+    }
+
+    fn users(presence: &Presence, topic: &str) -> (usize, Vec<String>) {
+        let (count, users) = presence.snapshot(topic);
+        (count, users.map(str::to_string).collect())
+    }
+
+    #[test]
+    fn several_connections_of_one_user_count_once() {
+        let mut here = presence();
+        assert_eq!(here.join("a", "ann", S1), joined("a", "ann"));
+        assert_eq!(here.join("a", "ann", S2), Ok(None));
+        assert_eq!(here.join("a", "ann", S1), Ok(None));
+        assert_eq!(users(&here, "a"), (1, ["ann".to_string()].into()));
+        here.leave("a", "ann", S2, at(1));
+        here.leave("a", "ann", S1, at(2));
+        assert_eq!(here.poll_timeout(), None);
+        here.leave("a", "ann", S1, at(3));
+        assert_eq!(here.poll_timeout(), Some(at(13)));
+        // One too many.
+        here.leave("a", "ann", S1, at(4));
+        assert_eq!(here.poll_timeout(), Some(at(13)));
+    }
+
+    #[test]
+    fn a_leave_waits_10_s_for_the_user_to_come_back() {
+        let mut here = presence();
+        assert_eq!(here.join("a", "ann", S1), joined("a", "ann"));
+        here.leave("a", "ann", S1, at(1));
+        assert_eq!(here.handle_timeout(at(10)), None);
+        assert_eq!(users(&here, "a").0, 1);
+        // By another session, as a page that is loaded anew does.
+        assert_eq!((here.join("a", "ann", S2), here.poll_timeout()), (Ok(None), None));
+        here.leave("a", "ann", S2, at(20));
+        assert_eq!(here.handle_timeout(at(30)), left("a", "ann"));
+        assert_eq!((here.handle_timeout(at(30)), here.poll_timeout(), here.is_empty()), (None, None, true));
+        assert_eq!(here.join("a", "ann", S2), joined("a", "ann"));
+    }
+
+    #[test]
+    fn leaves_come_one_at_a_time_and_the_first_first() {
+        let mut here = presence();
+        for (user, topic, when) in [("ann", "a", 3), ("bob", "a", 1), ("ann", "b", 2)] {
+            assert_eq!(here.join(topic, user, S1), joined(topic, user));
+            here.leave(topic, user, S1, at(when));
+        }
+        let all: Vec<_> = core::iter::from_fn(|| here.handle_timeout(at(99))).collect();
+        assert_eq!(
+            all.into_iter().map(Some).collect::<Vec<_>>(),
+            [left("a", "bob"), left("b", "ann"), left("a", "ann")]
+        );
+        assert!(here.topics.is_empty() && here.connections.is_empty());
+    }
+
+    #[test]
+    fn a_leave_without_its_join_changes_nothing() {
+        let mut here = presence();
+        here.leave("a", "ann", S1, at(1));
+        assert_eq!(here.join("a", "ann", S1), joined("a", "ann"));
+        here.leave("a", "ann", S2, at(1));
+        here.leave("a", "bob", S1, at(1));
+        here.leave("b", "ann", S1, at(1));
+        assert_eq!((here.poll_timeout(), here.len()), (None, 1));
+    }
+
+    #[test]
+    fn a_full_topic_refuses_by_its_limit_and_who_is_here_meets_none() {
+        let mut here = Presence::new(PresenceLimits { users_per_topic: 2, users: 3, ..PresenceLimits::default() });
+        assert!(here.join("a", "ann", S1).is_ok() && here.join("a", "bob", S1).is_ok());
+        let full = here.join("a", "cid", S2).unwrap_err();
+        assert_eq!((full, full.status()), (PresenceError::TopicFull { limit: 2 }, 503));
+        assert_eq!(full.to_string(), "more than 2 users present in a topic");
+        assert_eq!(here.join("a", "ann", S2), Ok(None));
+        // Its leave is one without a join.
+        here.leave("a", "cid", S2, at(1));
+        assert_eq!(here.poll_timeout(), None);
+        assert_eq!(here.join("b", "cid", S2), joined("b", "cid"));
+        assert_eq!(here.join("c", "cid", S2), Err(PresenceError::HubFull { limit: 3 }));
+        assert_eq!((here.len(), here.snapshot("c").0), (3, 0));
+        // Who has left holds the place until the grace is over.
+        here.leave("b", "cid", S2, at(1));
+        assert!(here.join("c", "cid", S2).is_err());
+        assert_eq!(here.handle_timeout(at(11)), left("b", "cid"));
+        assert_eq!(here.join("c", "cid", S2), joined("c", "cid"));
+    }
+
+    #[test]
+    fn a_snapshot_names_the_first_1000_in_order_and_counts_all() {
+        let mut here = presence();
+        for i in (0..1500).rev() {
+            here.join("a", &format!("u{i:04}"), S1).unwrap();
+        }
+        let (count, names) = users(&here, "a");
+        assert_eq!((count, names.len(), &*names[0], &*names[999]), (1500, 1000, "u0000", "u0999"));
+        assert_eq!(users(&here, "b"), (0, Vec::new()));
+    }
+
+    #[test]
+    fn a_user_name_is_one_line_of_1_to_128_bytes() {
+        let mut here = presence();
+        let long = "u".repeat(129);
+        for (user, why) in [
+            ("", UserError::Empty),
+            (&*long, UserError::Long),
+            ("a\nb", UserError::BadCharacter),
+            ("a\r", UserError::BadCharacter),
+            ("\0", UserError::BadCharacter),
+        ] {
+            let error = here.join("a", user, S1).unwrap_err();
+            assert_eq!((error, error.status()), (PresenceError::User(why), 400));
+        }
+        assert!(here.is_empty());
+        assert_eq!((check_user("Zoë Ω"), check_user(&long[1..])), (Ok(()), Ok(())));
+    }
+
+    /// As [`Presence`] says of itself, without any thought of cost.
+    #[derive(Default)]
+    struct Naive {
+        connections: HashMap<(u8, u8), HashMap<u8, u32>>,
+        /// Who is told to be here, and until when if without connections.
+        here: Map<(u8, u8), Option<Instant>>,
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_what_counting_says(ops in prop::collection::vec((0u8..3, 0u8..4, 0u8..3, 0u64..5, 0u8..5), 0..300)) {
+            let (mut here, mut naive, mut now) = (presence(), Naive::default(), at(0));
+            for (topic, user, session, secs, op) in ops {
+                let (key, topic, user) = ((topic, user), format!("t{topic}"), format!("u{user}"));
+                let id = SessionId(session.into());
+                now = now + Duration::from_secs(secs);
+                match op {
+                    0 | 1 => {
+                        *naive.connections.entry(key).or_default().entry(session).or_default() += 1;
+                        let new = naive.here.insert(key, None).is_none();
+                        prop_assert_eq!(here.join(&topic, &user, id), if new { joined(&topic, &user) } else { Ok(None) });
+                    }
+                    2 | 3 => {
+                        here.leave(&topic, &user, id, now);
+                        let sessions = naive.connections.entry(key).or_default();
+                        let counted = sessions.get_mut(&session).filter(|count| **count > 0);
+                        if let Some(count) = counted {
+                            *count -= 1;
+                            if sessions.values().all(|count| *count == 0) {
+                                naive.here.insert(key, Some(now + Duration::from_secs(10)));
+                            }
+                        }
+                    }
+                    _ => {
+                        let mut gone: Vec<_> = core::iter::from_fn(|| here.handle_timeout(now)).map(Some).collect();
+                        let due = |until: &Option<Instant>| until.is_some_and(|until| until <= now);
+                        let mut expected: Vec<_> = naive.here.iter().filter(|(_, until)| due(until))
+                            .map(|((topic, user), _)| left(&format!("t{topic}"), &format!("u{user}"))).collect();
+                        naive.here.retain(|_, until| !due(until));
+                        gone.sort_by_key(|change| format!("{change:?}"));
+                        expected.sort_by_key(|change| format!("{change:?}"));
+                        prop_assert_eq!(gone, expected);
+                    }
+                }
+                prop_assert_eq!(here.poll_timeout(), naive.here.values().copied().flatten().min());
+                for t in 0..3 {
+                    let expected: Vec<_> = naive.here.keys().filter(|key| key.0 == t).map(|key| format!("u{}", key.1)).collect();
+                    prop_assert_eq!(users(&here, &format!("t{t}")), (expected.len(), expected));
+                }
+            }
+        }
     }
 }
