@@ -144,12 +144,8 @@ impl<P: Retain> History<P> {
     /// [appended](Self::append), or `false`: it was let go itself, as it is over a limit alone, or over `largest`.
     pub(super) fn admit(&mut self, limits: &HistoryLimits, largest: usize, publication: &P) -> bool {
         self.convert(limits.keeps);
-        if let Kept::Latest(latest) = &mut self.kept
-            && let Some(BySlot(old)) = latest.by_slot.take(&BySlot(publication.clone()))
-        {
-            latest.replaced = old.position();
-            latest.by_position.remove(&latest.replaced);
-            self.bytes -= old.bytes();
+        if let Kept::Latest(latest) = &mut self.kept {
+            self.bytes -= latest.replace(publication);
         }
         let (position, bytes, age) = (publication.position(), publication.bytes(), limits.age_ms());
         self.expire(position.ms, age);
@@ -170,10 +166,7 @@ impl<P: Retain> History<P> {
         self.bytes += publication.bytes();
         match &mut self.kept {
             Kept::All(ring) => ring.push_back(publication),
-            Kept::Latest(latest) => {
-                latest.by_position.insert(publication.position(), publication.clone());
-                latest.by_slot.insert(BySlot(publication));
-            }
+            Kept::Latest(latest) => latest.insert(publication),
         }
     }
 
@@ -222,12 +215,8 @@ impl<P: Retain> History<P> {
             (Kept::All(ring), Keeps::LatestPerSlot) => {
                 let mut latest = Latest::default();
                 for publication in core::mem::take(ring) {
-                    if let Some(BySlot(old)) = latest.by_slot.replace(BySlot(publication.clone())) {
-                        latest.replaced = old.position();
-                        latest.by_position.remove(&latest.replaced);
-                        self.bytes -= old.bytes();
-                    }
-                    latest.by_position.insert(publication.position(), publication);
+                    self.bytes -= latest.replace(&publication);
+                    latest.insert(publication);
                 }
                 self.kept = Kept::Latest(Box::new(latest));
             }
@@ -247,6 +236,20 @@ impl<P> Default for Latest<P> {
 }
 
 impl<P: Retain> Latest<P> {
+    /// Removes the one of a newer one's slot, and returns its bytes.
+    fn replace(&mut self, newer: &P) -> usize {
+        let Some(BySlot(old)) = self.by_slot.take(&BySlot(newer.clone())) else { return 0 };
+        self.by_position.remove(&old.position());
+        // Slots are replaced in any order.
+        self.replaced = self.replaced.max(old.position());
+        old.bytes()
+    }
+
+    fn insert(&mut self, publication: P) {
+        self.by_position.insert(publication.position(), publication.clone());
+        self.by_slot.insert(BySlot(publication));
+    }
+
     fn pop_first(&mut self) -> Option<P> {
         let (_, oldest) = self.by_position.pop_first()?;
         self.by_slot.take(&BySlot(oldest)).map(|BySlot(oldest)| oldest)
