@@ -358,7 +358,10 @@ impl Naive {
     fn bytes(&self) -> usize {
         let records: usize = self.topics.keys().map(|&topic| TOPIC + name(topic).len()).sum();
         let place = |topic| Retained::<Publication>::place_bytes(self.topics[topic].keeps);
-        records + self.events.iter().map(|(topic, p)| p.bytes() + place(topic)).sum::<usize>()
+        let retaining: BTreeSet<usize> = self.events.iter().map(|(topic, _)| *topic).collect();
+        let bases: usize =
+            retaining.iter().map(|topic| Retained::<Publication>::base_bytes(self.topics[topic].keeps)).sum();
+        records + bases + self.events.iter().map(|(topic, p)| p.bytes() + place(topic)).sum::<usize>()
     }
 
     fn of(&self, topic: usize) -> Vec<Publication> {
@@ -447,7 +450,9 @@ impl Naive {
         for p in self.of(topic).iter().filter(|p| p.position().ms + age <= position.ms) {
             self.let_event_go(p.position());
         }
-        let alone = TOPIC + name(topic).len() + Retained::<Publication>::place_bytes(limits.keeps) + p.bytes();
+        let overhead =
+            Retained::<Publication>::base_bytes(limits.keeps) + Retained::<Publication>::place_bytes(limits.keeps);
+        let alone = TOPIC + name(topic).len() + overhead + p.bytes();
         let retains = limits.events > 0 && age > 0 && p.bytes() <= limits.bytes && alone <= self.limits.bytes;
         self.events.push((topic, p.clone()));
         if retains {

@@ -96,7 +96,7 @@ fn what_is_counted_covers_what_is_taken_and_not_twice_as_much_again() {
     // Topics with names of so many bytes, each with so many publications.
     for keeps in [Keeps::All, Keeps::LatestPerSlot] {
         for (topics, name, events) in
-            [(30_000, 6, 1), (30_000, 128, 1), (20_000, 6, 3), (5_000, 20, 100), (1, 6, 100_000)]
+            [(30_000u32, 6, 1), (30_000, 128, 1), (20_000, 6, 3), (5_000, 20, 100), (1, 6, 100_000)]
         {
             let mut retained = retained();
             let limits = HistoryLimits { events: usize::MAX, bytes: usize::MAX, age: Duration::MAX, keeps };
@@ -104,21 +104,16 @@ fn what_is_counted_covers_what_is_taken_and_not_twice_as_much_again() {
             let empty = counts().live;
             for seq in 0..topics * events {
                 // Names come in no order, as maps like it least.
-                let topic = format!("{:0name$}", (seq % topics).wrapping_mul(7_919) % topics);
+                let topic = format!("{:0name$}", (seq % topics) * 7_919 % topics);
                 retained.push(&topic, &limits, publication(1, u64::from(seq), seq / topics + (random.below(4) << 20)));
             }
             let taken = (counts().live - empty) as usize;
             let counted = retained.bytes();
-            println!(
-                "{keeps:?} {topics} x {events}, names of {name}: {taken} taken, {counted} counted, {:.2}",
-                counted as f64 / taken as f64
-            );
-            assert!(taken <= counted && counted <= 3 * taken, "{taken} taken, {counted} counted");
+            assert!(taken <= counted + counted / 20 && counted <= 2 * taken, "{taken} taken, {counted} counted");
             // Half of it gone: it still is.
             retained.shed(counted / 2);
             let (taken, counted) = ((counts().live - empty) as usize, retained.bytes());
-            println!("  half: {taken} taken, {counted} counted, {:.2}", counted as f64 / taken as f64);
-            assert!(taken <= counted + counted / 2, "{taken} taken, {counted} counted when half is shed");
+            assert!(taken <= counted + counted / 5, "{taken} taken, {counted} counted when half is shed");
         }
     }
 }

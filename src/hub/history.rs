@@ -129,7 +129,16 @@ impl<P: Retain> History<P> {
             Kept::All(_) => Keeps::All,
             Kept::Latest(_) => Keeps::LatestPerSlot,
         };
-        self.bytes + self.len() * Self::place(keeps)
+        self.bytes + self.len() * Self::place(keeps) + Self::base(keeps)
+    }
+
+    /// How much larger the footprint is when a publication is [appended](Self::append).
+    pub(super) fn footprint_of(&self, keeps: Keeps, publication: &P) -> usize {
+        let base = match self.kept {
+            Kept::All(_) => Self::base(keeps),
+            Kept::Latest(_) => 0,
+        };
+        publication.bytes().saturating_add(Self::place(keeps) + base)
     }
 
     /// What the place of a publication takes: rings and the nodes of maps are half empty at times.
@@ -137,6 +146,17 @@ impl<P: Retain> History<P> {
         2 * match keeps {
             Keeps::All => size_of::<P>(),
             Keeps::LatestPerSlot => size_of::<Position>() + 2 * size_of::<P>(),
+        }
+    }
+
+    /// What it takes to have a first place: for two maps, one node each of 11 places and some links.
+    pub(super) const fn base(keeps: Keeps) -> usize {
+        match keeps {
+            Keeps::All => 0,
+            Keeps::LatestPerSlot => {
+                let place = size_of::<Position>() + 2 * size_of::<P>();
+                size_of::<Latest<P>>() + 11 * place + 4 * size_of::<usize>()
+            }
         }
     }
 
@@ -151,6 +171,7 @@ impl<P: Retain> History<P> {
         self.expire(position.ms, age);
         if limits.events == 0 || age == 0 || bytes > limits.bytes.min(largest) {
             self.floor = self.floor.max(position);
+            self.settle();
             return false;
         }
         let full = |history: &Self| {
@@ -162,7 +183,8 @@ impl<P: Retain> History<P> {
     }
 
     /// Appends a publication that was admitted.
-    pub(super) fn append(&mut self, publication: P) {
+    pub(super) fn append(&mut self, keeps: Keeps, publication: P) {
+        self.convert(keeps);
         self.bytes += publication.bytes();
         match &mut self.kept {
             Kept::All(ring) => ring.push_back(publication),
@@ -188,11 +210,19 @@ impl<P: Retain> History<P> {
         true
     }
 
-    /// Gives back room, as [`give_back`](crate::hub::slab::give_back) does. After changes, so that one of one publication keeps its
-    /// ring.
+    /// Gives back room, as [`give_back`](crate::hub::slab::give_back) does. After changes, so that a history of one publication keeps
+    /// its ring.
     pub(super) fn settle(&mut self) {
         const LEAST: usize = 4;
-        let Kept::All(ring) = &mut self.kept else { return };
+        let ring = match &mut self.kept {
+            Kept::All(ring) => ring,
+            // What was replaced is below the floor then.
+            Kept::Latest(latest) if latest.by_position.is_empty() => {
+                self.kept = Kept::All(VecDeque::new());
+                return;
+            }
+            Kept::Latest(_) => return,
+        };
         if ring.is_empty() {
             *ring = VecDeque::new();
         } else if ring.capacity() > LEAST && ring.len() <= ring.capacity() / 8 * 3 {
