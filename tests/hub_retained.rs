@@ -296,6 +296,25 @@ fn a_topic_that_ceases_to_conflate_misses_what_was_replaced() {
     assert_eq!((all(&retained, "a"), retained.floor("a")), (vec![at(3, 0), at(3, 1), at(4, 0)], at(2, 1)));
 }
 
+#[test]
+fn what_was_replaced_is_remembered_when_its_successor_moves_the_others_out() {
+    let plain = HistoryLimits::default();
+    let latest = HistoryLimits { keeps: Keeps::LatestPerSlot, ..plain };
+    let (base, place) = (
+        Retained::<Publication>::base_bytes(Keeps::LatestPerSlot),
+        Retained::<Publication>::place_bytes(Keeps::LatestPerSlot),
+    );
+    // Room for one large, or two small.
+    let bytes = TOPIC + 1 + base + place + 100;
+    let mut retained = Retained::new(RetainedLimits { topics: 9, bytes }, Position::ZERO);
+    retained.push("a", &plain, publication(at(1, 0), 1, "x"));
+    retained.push("a", &plain, publication(at(1, 1), 1, "y"));
+    retained.push("a", &latest, publication(at(1, 2), 100, "y"));
+    assert_eq!((all(&retained, "a"), retained.floor("a")), (vec![at(1, 2)], at(1, 0)));
+    retained.push("a", &plain, publication(at(1, 3), 1, "x"));
+    assert_eq!((all(&retained, "a"), retained.floor("a")), (vec![at(1, 2), at(1, 3)], at(1, 1)));
+}
+
 // ---- Several topics.
 
 #[test]

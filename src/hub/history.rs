@@ -216,8 +216,8 @@ impl<P: Retain> History<P> {
         const LEAST: usize = 4;
         let ring = match &mut self.kept {
             Kept::All(ring) => ring,
-            // What was replaced is below the floor then.
-            Kept::Latest(latest) if latest.by_position.is_empty() => {
+            // What was replaced is missing then as it is. (Not where what replaced it is about to be appended.)
+            Kept::Latest(latest) if latest.by_position.is_empty() && latest.replaced <= self.floor => {
                 self.kept = Kept::All(VecDeque::new());
                 return;
             }
