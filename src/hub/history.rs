@@ -129,7 +129,16 @@ impl<P: Retain> History<P> {
             Kept::All(_) => Keeps::All,
             Kept::Latest(_) => Keeps::LatestPerSlot,
         };
-        self.bytes + self.len() * Self::place(keeps)
+        self.bytes + self.len() * Self::place(keeps) + Self::base(keeps)
+    }
+
+    /// How much larger the footprint is when a publication is [appended](Self::append).
+    pub(super) fn footprint_of(&self, keeps: Keeps, publication: &P) -> usize {
+        let base = match self.kept {
+            Kept::All(_) => Self::base(keeps),
+            Kept::Latest(_) => 0,
+        };
+        publication.bytes().saturating_add(Self::place(keeps) + base)
     }
 
     /// What the place of a publication takes: rings and the nodes of maps are half empty at times.
@@ -140,21 +149,29 @@ impl<P: Retain> History<P> {
         }
     }
 
+    /// What it takes to have a first place: for two maps, one node each of 11 places and some links.
+    pub(super) const fn base(keeps: Keeps) -> usize {
+        match keeps {
+            Keeps::All => 0,
+            Keeps::LatestPerSlot => {
+                let place = size_of::<Position>() + 2 * size_of::<P>();
+                size_of::<Latest<P>>() + 11 * place + 4 * size_of::<usize>()
+            }
+        }
+    }
+
     /// Lets go of what must give way to a publication, above all positions before it. Then either it is to be
     /// [appended](Self::append), or `false`: it was let go itself, as it is over a limit alone, or over `largest`.
     pub(super) fn admit(&mut self, limits: &HistoryLimits, largest: usize, publication: &P) -> bool {
         self.convert(limits.keeps);
-        if let Kept::Latest(latest) = &mut self.kept
-            && let Some(BySlot(old)) = latest.by_slot.take(&BySlot(publication.clone()))
-        {
-            latest.replaced = old.position();
-            latest.by_position.remove(&latest.replaced);
-            self.bytes -= old.bytes();
+        if let Kept::Latest(latest) = &mut self.kept {
+            self.bytes -= latest.replace(publication);
         }
         let (position, bytes, age) = (publication.position(), publication.bytes(), limits.age_ms());
         self.expire(position.ms, age);
         if limits.events == 0 || age == 0 || bytes > limits.bytes.min(largest) {
             self.floor = self.floor.max(position);
+            self.settle();
             return false;
         }
         let full = |history: &Self| {
@@ -166,14 +183,12 @@ impl<P: Retain> History<P> {
     }
 
     /// Appends a publication that was admitted.
-    pub(super) fn append(&mut self, publication: P) {
+    pub(super) fn append(&mut self, keeps: Keeps, publication: P) {
+        self.convert(keeps);
         self.bytes += publication.bytes();
         match &mut self.kept {
             Kept::All(ring) => ring.push_back(publication),
-            Kept::Latest(latest) => {
-                latest.by_position.insert(publication.position(), publication.clone());
-                latest.by_slot.insert(BySlot(publication));
-            }
+            Kept::Latest(latest) => latest.insert(publication),
         }
     }
 
@@ -195,11 +210,19 @@ impl<P: Retain> History<P> {
         true
     }
 
-    /// Gives back room, as [`give_back`](crate::hub::slab::give_back) does. After changes, so that one of one publication keeps its
-    /// ring.
+    /// Gives back room, as [`give_back`](crate::hub::slab::give_back) does. After changes, so that a history of one publication keeps
+    /// its ring.
     pub(super) fn settle(&mut self) {
         const LEAST: usize = 4;
-        let Kept::All(ring) = &mut self.kept else { return };
+        let ring = match &mut self.kept {
+            Kept::All(ring) => ring,
+            // What was replaced is missing then as it is. (Not where what replaced it is about to be appended.)
+            Kept::Latest(latest) if latest.by_position.is_empty() && latest.replaced <= self.floor => {
+                self.kept = Kept::All(VecDeque::new());
+                return;
+            }
+            Kept::Latest(_) => return,
+        };
         if ring.is_empty() {
             *ring = VecDeque::new();
         } else if ring.capacity() > LEAST && ring.len() <= ring.capacity() / 8 * 3 {
@@ -222,12 +245,8 @@ impl<P: Retain> History<P> {
             (Kept::All(ring), Keeps::LatestPerSlot) => {
                 let mut latest = Latest::default();
                 for publication in core::mem::take(ring) {
-                    if let Some(BySlot(old)) = latest.by_slot.replace(BySlot(publication.clone())) {
-                        latest.replaced = old.position();
-                        latest.by_position.remove(&latest.replaced);
-                        self.bytes -= old.bytes();
-                    }
-                    latest.by_position.insert(publication.position(), publication);
+                    self.bytes -= latest.replace(&publication);
+                    latest.insert(publication);
                 }
                 self.kept = Kept::Latest(Box::new(latest));
             }
@@ -247,6 +266,20 @@ impl<P> Default for Latest<P> {
 }
 
 impl<P: Retain> Latest<P> {
+    /// Removes the one of a newer one's slot, and returns its bytes.
+    fn replace(&mut self, newer: &P) -> usize {
+        let Some(BySlot(old)) = self.by_slot.take(&BySlot(newer.clone())) else { return 0 };
+        self.by_position.remove(&old.position());
+        // Slots are replaced in any order.
+        self.replaced = self.replaced.max(old.position());
+        old.bytes()
+    }
+
+    fn insert(&mut self, publication: P) {
+        self.by_position.insert(publication.position(), publication.clone());
+        self.by_slot.insert(BySlot(publication));
+    }
+
     fn pop_first(&mut self) -> Option<P> {
         let (_, oldest) = self.by_position.pop_first()?;
         self.by_slot.take(&BySlot(oldest)).map(|BySlot(oldest)| oldest)

@@ -99,6 +99,11 @@ impl<P: Retain> Retained<P> {
         History::<P>::place(keeps)
     }
 
+    /// What it counts for, beside those, that a topic has publications at all: nothing, or the maps of one that conflates.
+    pub const fn base_bytes(keeps: Keeps) -> usize {
+        History::<P>::base(keeps)
+    }
+
     /// Nothing yet, and nothing on the heap. `origin`: the position at which the log begins, [`Position::ZERO`] for a new one. Who
     /// comes with an earlier cursor is told of a gap. (More than 2^32 - 1 topics are never allowed.)
     pub const fn new(mut limits: RetainedLimits, origin: Position) -> Self {
@@ -140,20 +145,25 @@ impl<P: Retain> Retained<P> {
         };
         self.records[at].age = limits.age_ms();
 
-        let overhead = Self::TOPIC_BYTES + topic.len() + Self::place_bytes(limits.keeps);
+        let keeps = limits.keeps;
+        let overhead = Self::TOPIC_BYTES + topic.len() + Self::base_bytes(keeps) + Self::place_bytes(keeps);
         // With less room than that, nothing is retained: not even of no bytes.
         let largest = self.limits.bytes.checked_sub(overhead);
         let limits = HistoryLimits { events: if largest.is_none() { 0 } else { limits.events }, ..*limits };
         let admitted = self.change(at, |history| history.admit(&limits, largest.unwrap_or(0), &publication));
-        let more = if admitted { publication.bytes() + Self::place_bytes(limits.keeps) } else { 0 };
-        while self.bytes.checked_add(more).is_none_or(|sum| sum > self.limits.bytes) && self.let_go_oldest() {}
         if admitted {
-            // Its record is still there: nothing is newer, and alone it fits.
-            self.change(at, |history| history.append(publication));
+            // Its record stays: it is the newest, and alone it fits.
+            while !self.fits(self.records[at].history.footprint_of(keeps, &publication)) && self.let_go_oldest() {}
+            self.change(at, |history| {
+                history.append(keeps, publication);
+                history.settle();
+            });
+        } else {
+            while !self.fits(0) && self.let_go_oldest() {}
         }
         // A record in which nothing is retained may be gone.
         if admitted || self.names.contains_key(topic) {
-            self.settle(at);
+            self.requeue(at);
         }
     }
 
@@ -168,8 +178,11 @@ impl<P: Retain> Retained<P> {
             let record = &mut self.records[at];
             record.due = NEVER;
             let age = record.age;
-            self.change(at, |history| history.expire(unix_ms, age));
-            self.settle(at);
+            self.change(at, |history| {
+                history.expire(unix_ms, age);
+                history.settle();
+            });
+            self.requeue(at);
         }
         // What these retained is over its age, too: no age is longer.
         while let Some((last, at)) = self.first()
@@ -291,6 +304,10 @@ impl<P: Retain> Retained<P> {
         Some(at)
     }
 
+    fn fits(&self, more: usize) -> bool {
+        self.bytes.checked_add(more).is_some_and(|sum| sum <= self.limits.bytes)
+    }
+
     /// Changes a history, and counts.
     fn change<R>(&mut self, at: u32, change: impl FnOnce(&mut History<P>) -> R) -> R {
         let history = &mut self.records[at].history;
@@ -301,10 +318,9 @@ impl<P: Retain> Retained<P> {
         result
     }
 
-    /// After changes: gives back room, and gives a record with publications its keys, where it has none or too late ones.
-    fn settle(&mut self, at: u32) {
+    /// Gives a record with publications its keys, where it has none or too late ones.
+    fn requeue(&mut self, at: u32) {
         let record = &mut self.records[at];
-        record.history.settle();
         let Some(oldest) = record.history.oldest() else { return };
         if record.key == Position::ZERO {
             record.key = oldest;
@@ -341,10 +357,10 @@ impl<P: Retain> Retained<P> {
     fn let_go_oldest(&mut self) -> bool {
         let Some((last, first)) = self.first() else { return false };
         match self.oldest() {
-            Some((position, at)) if position <= last => {
-                self.change(at, History::pop);
-                self.records[at].history.settle();
-            }
+            Some((position, at)) if position <= last => self.change(at, |history| {
+                history.pop();
+                history.settle();
+            }),
             // Its last publication is older than any that is retained.
             _ => self.drop_record(first),
         }
