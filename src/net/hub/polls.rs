@@ -1,7 +1,8 @@
 //! Held polls and their answers.
 
 use super::line::{self, HubLine, hub_line};
-use crate::hub::{First, Item, Most, Position, notice};
+use super::requests::Known;
+use crate::hub::{First, Item, Most, Position, SessionToken, notice};
 use crate::net::context::{Context, Line};
 use crate::net::counters::Transport;
 use crate::net::peer::{Mode, flag};
@@ -17,9 +18,8 @@ use std::vec::Vec;
 /// A poll that waits.
 pub(crate) struct Poll {
     pub(super) form: Form,
-    pub(super) until: Instant,
-    /// The session's token.
-    pub(super) session: Option<Box<str>>,
+    pub(crate) until: Instant,
+    pub(super) known: Known,
     /// Header lines of the application's.
     pub(super) headers: Headers,
 }
@@ -54,17 +54,16 @@ pub(super) fn begin<S>(cx: &mut Context<'_, S>, poll: Poll, wait: Wait) {
         line::leave(cx.id, cx.core, cx.cold, cx.meta);
         return;
     }
-    let until = poll.until;
     let session = cx.core.desk.member(cx.id.index).map(|(session, _)| session);
     if let Some(hub) = cx.core.hub.clone()
         && let Some(session) = session
+        && poll.known == Known::Before
         && let Some(older) = hub.parked().park(session, cx.id)
         && older != cx.id
     {
         cx.core.commands.push(crate::net::core::Command::Release(older));
     }
     line::set_hub_line(cx, HubLine::Poll(poll));
-    let _ = until;
     if let Line::Http(line) = &mut cx.line {
         line.mode = Mode::Held;
         line.since = cx.core.now;
@@ -144,14 +143,23 @@ fn answer<S>(cx: &mut Context<'_, S>, answer: Answer) {
 }
 
 fn respond<S>(cx: &mut Context<'_, S>, poll: &Poll, answer: Answer) {
+    let session = match poll.known {
+        Known::Before => None,
+        Known::New => token(cx),
+    };
     let Line::Http(line) = &mut cx.line else { return };
-    let outcome = answer
-        .batch
-        .finish(answer.last.text().as_str(), answer.more)
-        .map(|answer| answer.respond(&mut line.http, poll.session.as_deref(), &poll.headers.lines(), cx.out));
+    let outcome = answer.batch.finish(answer.last.text().as_str(), answer.more).map(|answer| {
+        answer.respond(&mut line.http, session.as_ref().map(SessionToken::as_str), &poll.headers.lines(), cx.out)
+    });
     if !matches!(outcome, Ok(Ok(()))) {
         line.http.abort();
     }
+}
+
+/// The token of the session that was made for a poll: with the same id it is the same.
+fn token<S>(cx: &Context<'_, S>) -> Option<SessionToken> {
+    let (session, identity) = cx.core.desk.member(cx.id.index)?;
+    Some(cx.core.hub.as_ref()?.sessions.mint(session.0, identity.user.as_deref()))
 }
 
 /// What there is for a poll behind its cursor.

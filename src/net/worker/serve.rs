@@ -116,6 +116,7 @@ impl<H: Handler> Worker<H> {
     pub(super) fn serve(&mut self, index: u32, cause: Cause<'_>) {
         let Self { handler, peers, core, scratch, buffer, buffers, wheel, .. } = self;
         let Some(peer) = peers.get_mut(index) else { return };
+        peer.unpark(&core.settings.http);
         let id = PeerId { worker: core.worker, index, generation: peer.generation };
         let Peer { wire, state, cold, socket, meta, .. } = peer;
         let mut own = match cold {
@@ -162,7 +163,7 @@ impl<H: Handler> Worker<H> {
                 Wire::WebSocket(ws) => Line::WebSocket(ws),
                 Wire::Http(line) => Line::Http(line),
                 Wire::Client(line) => Line::Client(line),
-                Wire::Lingering(_) | Wire::Vacant(_) => Line::Over,
+                Wire::Lingering(_) | Wire::Parked(_) | Wire::Vacant(_) => Line::Over,
             };
             let mut cx =
                 Context { id, line, state, cold, meta, socket: socket.as_ref(), out, in_place: InPlace::NONE, core };
@@ -371,6 +372,7 @@ impl<H: Handler> Worker<H> {
             *until = now + self.core.settings.linger;
         }
         peer.cool();
+        peer.park();
         let resumed = !peer.is_paused()
             && (peer.meta.has(flag::READABLE)
                 || (wants_input && peer.cold.as_ref().is_some_and(|cold| !cold.kept.is_empty())));
