@@ -2,15 +2,17 @@
 
 use super::line::{self, HubLine, hub_line};
 use super::requests::Known;
+use crate::http::PreparedAnswer;
 use crate::hub::{First, Item, Most, Position, SessionToken, notice};
 use crate::net::context::{Context, Line};
 use crate::net::counters::Transport;
 use crate::net::peer::{Mode, flag};
 use crate::net::publish::Published;
-use crate::poll::{Batch, Form, More, Pushed};
+use crate::poll::{Batch, Form, More, PollConfig, Pushed};
 use crate::sse;
 use crate::time::Instant;
 use std::boxed::Box;
+use std::cell::OnceCell;
 use std::string::String;
 use std::sync::Arc;
 use std::vec::Vec;
@@ -32,6 +34,10 @@ impl Headers {
     pub(super) fn new(headers: &[(&str, &str)]) -> Self {
         let owned = || headers.iter().map(|&(name, value)| (name.into(), value.into())).collect();
         Self((!headers.is_empty()).then(|| Box::new(owned())))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
     }
 
     pub(super) fn lines(&self) -> Vec<(&str, &str)> {
@@ -88,9 +94,56 @@ fn note<S>(cx: &mut Context<'_, S>) {
     }
 }
 
+/// Events of one topic for its subscribers, and the answer that they are to polls: made once for all that are alike.
+pub(crate) struct Offered<'a> {
+    pub(crate) publications: &'a [Arc<Published>],
+    json: OnceCell<Option<PreparedAnswer>>,
+    blocks: OnceCell<Option<PreparedAnswer>>,
+}
+
+impl<'a> Offered<'a> {
+    pub(crate) const fn new(publications: &'a [Arc<Published>]) -> Self {
+        Self { publications, json: OnceCell::new(), blocks: OnceCell::new() }
+    }
+
+    /// The answer to a poll that was live before these events, gets all of them, and nothing else. `None` where they are too many for one.
+    fn answer(&self, form: Form, config: &PollConfig) -> Option<&PreparedAnswer> {
+        let made = match form {
+            Form::Json => &self.json,
+            Form::EventStream => &self.blocks,
+        };
+        made.get_or_init(|| {
+            let mut batch = Batch::new(form, config);
+            for published in self.publications {
+                if push(&mut batch, published) == Pushed::Full {
+                    return None;
+                }
+            }
+            // They are what was applied last.
+            let last = self.publications.last()?.cursor();
+            batch.finish(last.text().as_str(), More::No).ok()?.prepare(&[]).ok()
+        })
+        .as_ref()
+    }
+}
+
 /// Something was published to a topic of a held poll's.
-pub(super) fn offer<S>(cx: &mut Context<'_, S>, publications: &[Arc<Published>]) {
+pub(super) fn offer<S>(cx: &mut Context<'_, S>, offered: &Offered<'_>) {
     let index = cx.id.index;
+    let publications = offered.publications;
+    let plain = !cx.meta.has(flag::ASIDE) && publications.iter().all(|published| published.is_for_all());
+    let Some(HubLine::Poll(poll)) = hub_line(cx) else { return };
+    if plain && poll.known == Known::Before && poll.headers.is_empty() {
+        let form = poll.form;
+        let config = cx.core.desk.config().poll;
+        if let Some(prepared) = offered.answer(form, &config)
+            && let Line::Http(line) = &mut cx.line
+            && line.http.respond_prepared(prepared, cx.out).is_ok()
+        {
+            line::leave(cx.id, cx.core, cx.cold, cx.meta);
+            return;
+        }
+    }
     let Some(HubLine::Poll(poll)) = hub_line(cx) else { return };
     let mut batch = Batch::new(poll.form, &cx.core.desk.config().poll);
     let mut last = cx.core.desk.position();

@@ -10,7 +10,8 @@ use crate::net::context::{Context, InPlace, Line, SendError};
 use crate::net::core::Command;
 use crate::net::counters::Transport;
 use crate::net::handler::{ConnectError, Handler};
-use crate::net::hub::{line, polls};
+use crate::net::hub::line;
+use crate::net::hub::polls::{self, Offered};
 use crate::net::peer::{HttpLine, Kept, Mode, Peer, PeerId, Wire, flag};
 use crate::net::publish::Published;
 use crate::output::Output;
@@ -58,7 +59,7 @@ pub(super) enum Cause<'a> {
     Close(CloseCode, &'a str),
     Publication(&'a Arc<Published>),
     /// Events of one topic for a subscriber of the hub's that is no case for the short way.
-    Offer(&'a [Arc<Published>]),
+    Offer(&'a Offered<'a>),
     /// There may be room for what a subscriber has still to get.
     Pump,
     /// A newer poll of the session has come.
@@ -487,7 +488,7 @@ fn act<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, cause: Cause
             let outcome = cx.line.stream().and_then(|(http, stream)| Ok(stream.send_shared(http, block, cx.out, now)?));
             account(cx, outcome);
         }
-        Cause::Offer(publications) => line::offer(cx, publications),
+        Cause::Offer(offered) => line::offer(cx, offered),
         Cause::Pump => line::pump(cx),
         Cause::Release => polls::release(cx),
         Cause::Acknowledge(session, cursor) => line::acknowledge(cx, session, cursor),
