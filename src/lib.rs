@@ -10,6 +10,7 @@
 //! | [`http`] | one HTTP/1.1 connection of each side ([`http::Server`], [`http::Client`]), and the parts to take one at a time: heads, bodies, responses, [the upgrade](http::upgrade), origins, CORS, URLs |
 //! | [`ws`] | [`ws::Connection`]: a WebSocket of either role; [`ws::ClientHandshake`] opens one |
 //! | [`sse`] | event streams: encoder, parser, [`sse::ServerStream`], and [`sse::EventSource`], which comes back by itself |
+//! | [`poll`] | long polling: [`poll::Request`], and [`poll::Batch`], the events of one answer |
 //! | [`hub`] | topics, cursors, one order of everything published; what workers share |
 #![cfg_attr(
     feature = "net",
@@ -107,6 +108,7 @@ pub mod input;
 pub mod net;
 pub mod output;
 mod payload;
+pub mod poll;
 pub mod sse;
 pub mod time;
 pub mod ws;

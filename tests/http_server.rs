@@ -723,7 +723,8 @@ fn h30_a_preflight_and_the_request_behind_it_are_answered_end_to_end() {
         request("OPTIONS", "https://app.example.com"),
         "HTTP/1.1 204 No Content\r\nAccess-Control-Allow-Origin: https://app.example.com\r\nVary: Origin\r\n\
         Access-Control-Allow-Credentials: true\r\nAccess-Control-Allow-Methods: GET, POST, OPTIONS\r\n\
-        Access-Control-Allow-Headers: Last-Event-ID, Authorization, Content-Type\r\nAccess-Control-Max-Age: 7200\r\n\r\n"
+        Access-Control-Allow-Headers: Last-Event-ID, Tautline-Session, Authorization, Content-Type\r\n\
+        Access-Control-Max-Age: 7200\r\n\r\n"
     );
     let answer = request("GET", "https://app.example.com");
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nhi"), "{answer}");

@@ -4,7 +4,12 @@ mod counting;
 
 use counting::counts;
 use std::sync::Arc;
-use tautline::hub::{Sequence, SequenceLimits, Subscribed, TopicLimits, Topics};
+use std::time::Duration;
+use tautline::hub::{
+    Acknowledged, AcknowledgedLimits, Keys, KeysLimits, Owner, Parked, Position, Presence, PresenceLimits, Sequence,
+    SequenceLimits, SessionId, Subscribed, TopicLimits, Topics,
+};
+use tautline::time::Instant;
 
 fn topics() -> Topics {
     Topics::new(TopicLimits::default())
@@ -129,4 +134,142 @@ fn without_readers_pushes_take_nothing() {
         sequence.push((), 1 << 20).unwrap();
     }
     assert_eq!((counts().calls, counts().live), (before.calls, before.live));
+}
+
+#[test]
+fn q3_after_a_million_users_came_and_went_nothing_is_left_of_presence() {
+    let mut presence = Presence::new(PresenceLimits::default());
+    let (before, mut random, mut now) = (counts().live, Random(3), Instant::ORIGIN);
+    let (mut joined, mut came, mut went) = (0, 0, 0);
+    while joined < 1_000_000 {
+        // A wave of users in rooms of up to ten, each with up to 3 connections of up to 2 sessions; some come back within the grace.
+        let wave = 1 + random.below(20_000);
+        let mut connections = Vec::new();
+        for i in 0..wave {
+            for _ in 0..=random.below(3) {
+                connections.push((format!("room/{}", i / 10), format!("user {i}"), SessionId(random.below(2).into())));
+            }
+        }
+        for round in 0..2 {
+            for (topic, user, session) in &connections {
+                came += usize::from(presence.join(topic, user, *session).unwrap().is_some());
+                joined += 1;
+            }
+            assert_eq!(presence.len(), wave as usize);
+            for (topic, user, session) in &connections {
+                presence.leave(topic, user, *session, now);
+            }
+            now = now + Duration::from_secs(if round == 0 { 9 } else { 10 });
+            while presence.handle_timeout(now).is_some() {
+                went += 1;
+            }
+        }
+        assert!(presence.is_empty() && presence.poll_timeout().is_none());
+    }
+    assert_eq!(came, went);
+    let left = counts().live - before;
+    // Empty maps keep their roots.
+    assert!(left <= 8192, "{left} bytes after {joined} joins");
+}
+
+#[test]
+fn q3_a_million_joins_and_leaves_beside_those_who_stay_leave_presence_as_it_was() {
+    let mut presence = Presence::new(PresenceLimits { users_per_topic: 50_000, ..PresenceLimits::default() });
+    let empty = counts().live;
+    let mut now = Instant::ORIGIN;
+    for stays in 0..10_000 {
+        presence.join("everyone", &format!("user {stays:05}"), SessionId(stays)).unwrap();
+    }
+    let before = counts().live - empty;
+    let mut joined = 0;
+    while joined < 1_000_000 {
+        let wave: Vec<_> = (10_000..30_000).map(|i| (format!("user {i:05}"), SessionId(i))).collect();
+        for (user, session) in &wave {
+            presence.join("everyone", user, *session).unwrap();
+            joined += 1;
+        }
+        wave.iter().for_each(|(user, session)| presence.leave("everyone", user, *session, now));
+        now = now + Duration::from_secs(10);
+        while presence.handle_timeout(now).is_some() {}
+    }
+    assert_eq!(presence.len(), 10_000);
+    let after = counts().live - empty;
+    assert!(after <= before + before / 100, "{before} bytes before, {after} after {joined} joins");
+}
+
+#[test]
+fn a_full_presence_takes_what_its_limits_say() {
+    // The worst: each user alone in a topic of its own, both names as long as they may be.
+    let mut presence = Presence::new(PresenceLimits::default());
+    let before = counts().live;
+    for i in 0..10_000 {
+        presence.join(&format!("{i:0128}"), &format!("{i:0128}"), SessionId(i)).unwrap();
+    }
+    let worst = counts().live - before;
+    assert!(worst <= 10_000 * 800, "{worst} bytes");
+    // The usual: one topic, short names.
+    let mut presence = Presence::new(PresenceLimits::default());
+    let before = counts().live;
+    for i in 0..10_000 {
+        presence.join("room", &format!("user-{i:05}"), SessionId(i)).unwrap();
+    }
+    let usual = counts().live - before;
+    assert!(usual <= 10_000 * 240, "{usual} bytes");
+}
+
+#[test]
+fn keys_take_no_more_than_their_limits_and_give_back_what_is_over() {
+    let mut keys = Keys::new(KeysLimits::default());
+    let (before, mut random, mut now) = (counts().live, Random(4), Instant::ORIGIN);
+    let mut most = 0;
+    for i in 0..250_000u64 {
+        let owner = match random.below(4) {
+            0 => Owner::user(1),
+            1 => Owner::session(SessionId(random.below(50).into())),
+            _ => Owner::session(SessionId(i.into())),
+        };
+        keys.remember(owner, &format!("{i:064}"), Position { ms: i, seq: 0 }, now).unwrap();
+        now = now + Duration::from_millis(random.below(3).into());
+        most = most.max(counts().live - before);
+    }
+    assert_eq!(keys.len(), 65_536);
+    assert!(most <= 32 << 20, "{most} bytes");
+    keys.handle_timeout(now + Duration::from_secs(300));
+    let left = counts().live - before;
+    assert!(keys.is_empty() && left <= 8192, "{left} bytes");
+}
+
+#[test]
+fn parked_polls_and_acknowledgements_are_small_and_leave_nothing() {
+    let (mut parked, mut acknowledged) = (Parked::new(), Acknowledged::new(AcknowledgedLimits::default()));
+    let (before, mut random, now) = (counts().live, Random(5), Instant::ORIGIN);
+    // As random as they are.
+    let sessions: Vec<_> = (0..19_000u128).map(|i| SessionId(u128::from(random.below(u32::MAX)) << 96 | i)).collect();
+    let own = counts().live - before;
+    for session in &sessions {
+        assert_eq!(parked.park(*session, 7u64), None);
+    }
+    let each = (counts().live - before - own) / 19_000;
+    assert!(each <= 64, "{each} bytes for a parked poll");
+    let with_parked = counts().live;
+    for session in &sessions {
+        acknowledged.note(*session, Position::ZERO, now);
+    }
+    let each = (counts().live - with_parked) / 19_000;
+    assert!(each <= 160, "{each} bytes for an acknowledgement");
+    sessions.iter().for_each(|session| _ = parked.unpark(*session, &7));
+    acknowledged.handle_timeout(now + Duration::from_secs(60));
+    let left = counts().live - before - own;
+    assert!(parked.is_empty() && acknowledged.is_empty() && left <= 4096, "{left} bytes");
+}
+
+#[test]
+fn acknowledgements_are_bounded() {
+    let mut acknowledged = Acknowledged::new(AcknowledgedLimits::default());
+    let before = counts().live;
+    for i in 0..200_000 {
+        acknowledged.note(SessionId(i), Position::ZERO, Instant::from_nanos(i as u64));
+    }
+    let held = counts().live - before;
+    assert!(acknowledged.len() == 65_536 && held <= 10 << 20, "{held} bytes");
 }

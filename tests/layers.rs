@@ -156,9 +156,11 @@ fn also(file: &str) -> &'static [&'static str] {
         _ if file.starts_with("sse/server/") || file.starts_with("sse/client/") => &["http"],
         _ if file.starts_with("ws/") => &["payload", "deflate"],
         _ if file.starts_with("sse/") => &["payload"],
-        _ if file.starts_with("poll/") => &["http"],
-        _ if file.starts_with("hub/") => &["ws", "sse", "poll"],
-        _ if file.starts_with("client/") => &["http", "sse", "ws", "poll"],
+        _ if file.starts_with("poll/") => &["http", "sse"],
+        // What a request asks of the hub is read from its head.
+        "hub/attach.rs" => &["http", "sse"],
+        _ if file.starts_with("hub/") => &["http", "ws", "sse", "poll"],
+        _ if file.starts_with("client/") => &["http", "sse", "ws", "poll", "hub"],
         _ if file.starts_with("net/") => &["http", "sse", "ws", "poll", "hub", "client"],
         _ => &[],
     }

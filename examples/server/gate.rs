@@ -7,10 +7,10 @@
 //! - **Authorization**: on an address that others reach publishing takes a token.
 
 use super::options::Options;
-use std::hint::black_box;
 use std::net::IpAddr;
 use tautline::http::RequestHead;
 use tautline::http::cors::{Cors, CorsHeaders, Credentials};
+use tautline::http::credentials::bearer;
 use tautline::http::origin::OriginPolicy;
 use tautline::http::url::Scheme;
 
@@ -108,14 +108,10 @@ impl Gate {
     /// Whether a request has the token, where one is needed.
     pub(crate) fn check_token(&self, head: &RequestHead<'_>) -> Result<(), Refusal> {
         let Some(token) = &self.token else { return Ok(()) };
-        let mut given = head.headers().all("authorization");
-        let (first, second) = (given.next().unwrap_or_default(), given.next());
-        // The scheme's name comes in any case (RFC 9110 section 11.1).
-        let bearer = match first.split_at_checked("Bearer ".len()) {
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"Bearer ") => rest.trim_ascii(),
-            _ => return Err(Refusal::Token),
-        };
-        if second.is_none() && is_same(bearer, token.as_bytes()) { Ok(()) } else { Err(Refusal::Token) }
+        match bearer(head) {
+            Some(given) if given.is(token) => Ok(()),
+            _ => Err(Refusal::Token),
+        }
     }
 
     fn answers_to(&self, host: &str) -> bool {
@@ -143,13 +139,4 @@ fn host_of(authority: &str) -> &str {
         Some((host, _)) if !host.contains(':') || host.ends_with(']') => host,
         _ => authority,
     }
-}
-
-/// Compares in a time that tells nothing about where the two differ. (Their length it tells.)
-fn is_same(given: &[u8], secret: &[u8]) -> bool {
-    if given.len() != secret.len() {
-        return false;
-    }
-    let difference = given.iter().zip(secret).fold(0, |all, (a, b)| black_box(all | (a ^ b)));
-    black_box(difference) == 0
 }

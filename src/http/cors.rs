@@ -7,8 +7,12 @@ use crate::http::origin::{OriginPolicy, OriginRefusal, serialized};
 use crate::http::url::Scheme;
 use core::fmt;
 
-/// Request headers that a page of a let-in origin may set: a stream's position, a token, and the type of a POST.
-const ALLOW_HEADERS: &str = "Last-Event-ID, Authorization, Content-Type";
+/// Request headers that a page of a let-in origin may set: a stream's position, its session, a token, and the type of a POST.
+const ALLOW_HEADERS: &str = "Last-Event-ID, Tautline-Session, Authorization, Content-Type";
+
+/// Headers of an answer that a page of a let-in origin may read, besides those that the Fetch standard lets it read anyway: what a
+/// poll's answer says of its session and of more to come, and when a refused client may come back.
+const EXPOSE_HEADERS: &str = "Tautline-Session, Tautline-More, Retry-After";
 
 /// Methods that a page of a let-in origin may use: streams and polls, publishing, and the preflight itself.
 const ALLOW_METHODS: &str = "GET, POST, OPTIONS";
@@ -67,7 +71,7 @@ impl Cors {
     }
 
     fn headers<'o>(&self, origin: Option<&'o [u8]>, host: &[u8], kind: Kind) -> Result<CorsHeaders<'o>, OriginRefusal> {
-        let mut headers = CorsHeaders { lines: [("", ""); 6], len: 0 };
+        let mut headers = CorsHeaders { lines: [("", ""); MOST_LINES], len: 0 };
         let any = self.origins == OriginPolicy::Any;
         let Some(origin) = origin else {
             if !any {
@@ -87,6 +91,8 @@ impl Cors {
             headers.push("Access-Control-Allow-Methods", ALLOW_METHODS);
             headers.push("Access-Control-Allow-Headers", ALLOW_HEADERS);
             headers.push("Access-Control-Max-Age", MAX_AGE);
+        } else {
+            headers.push("Access-Control-Expose-Headers", EXPOSE_HEADERS);
         }
         Ok(headers)
     }
@@ -98,12 +104,15 @@ enum Kind {
     Preflight,
 }
 
+/// The lines of a preflight with credentials: no answer has more.
+const MOST_LINES: usize = 6;
+
 /// Header lines for an answer. What stands in them of the request (its origin) was checked to be an origin, whatever host the
 /// caller compared it with.
 #[derive(Clone, Copy, Debug)]
 #[must_use = "the answer needs these header lines"]
 pub struct CorsHeaders<'o> {
-    lines: [(&'o str, &'o str); 6],
+    lines: [(&'o str, &'o str); MOST_LINES],
     len: usize,
 }
 
@@ -147,6 +156,8 @@ mod tests {
     const HOST: &[u8] = b"api.example.com";
     const PAGE: &[u8] = b"https://app.example.com";
 
+    const EXPOSED: (&str, &str) = ("Access-Control-Expose-Headers", "Tautline-Session, Tautline-More, Retry-After");
+
     fn listed(credentials: Credentials) -> Cors {
         let origins = OriginPolicy::listed(["https://app.example.com"]).unwrap();
         Cors::new(origins, credentials, Scheme::Https).unwrap()
@@ -165,7 +176,7 @@ mod tests {
                 ("Access-Control-Allow-Origin", "https://app.example.com"),
                 ("Vary", "Origin"),
                 ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
-                ("Access-Control-Allow-Headers", "Last-Event-ID, Authorization, Content-Type"),
+                ("Access-Control-Allow-Headers", "Last-Event-ID, Tautline-Session, Authorization, Content-Type"),
                 ("Access-Control-Max-Age", "7200"),
             ]
         );
@@ -189,7 +200,7 @@ mod tests {
         assert!(Cors::new(OriginPolicy::Any, Credentials::Include, Scheme::Https).is_err());
         let any = Cors::new(OriginPolicy::Any, Credentials::Omit, Scheme::Https).unwrap();
         let simple = lines(any.simple(Some(b"https://evil.io"), HOST).unwrap());
-        assert_eq!(simple, [("Access-Control-Allow-Origin", "*"), ("Vary", "Origin")]);
+        assert_eq!(simple, [("Access-Control-Allow-Origin", "*"), ("Vary", "Origin"), EXPOSED]);
         let preflight = lines(any.preflight(Some(b"https://evil.io"), HOST).unwrap());
         assert!(preflight.iter().all(|(name, _)| *name != "Access-Control-Allow-Credentials"));
     }
@@ -202,8 +213,16 @@ mod tests {
                 ("Access-Control-Allow-Origin", "https://app.example.com"),
                 ("Vary", "Origin"),
                 ("Access-Control-Allow-Credentials", "true"),
+                EXPOSED,
             ]
         );
+    }
+
+    #[test]
+    fn h30_the_longest_answer_has_room() {
+        let preflight = lines(listed(Credentials::Include).preflight(Some(PAGE), HOST).unwrap());
+        assert_eq!(preflight.len(), MOST_LINES);
+        assert!(!preflight.contains(&EXPOSED), "a preflight's answer is read by no page");
     }
 
     #[test]

@@ -14,9 +14,11 @@
 //!
 //! Header names that the engine writes are spelled as in their RFCs, for peers that compare them by the letter.
 
+pub(crate) mod accept;
 pub mod body;
 pub mod client;
 pub mod cors;
+pub mod credentials;
 mod error;
 pub(crate) mod field;
 mod framing;
@@ -40,4 +42,4 @@ pub use head::{
 };
 pub use request::{Request, RequestError};
 pub use response::{Response, ResponseError};
-pub use server::{Server, ServerConfig};
+pub use server::{PreparedAnswer, Server, ServerConfig, Suspended};

@@ -38,6 +38,8 @@ pub enum ResponseError {
     NotOwed,
     /// No streamed response is open.
     NotStreaming,
+    /// A prepared answer whose bytes, as they are, do not answer the present request.
+    NotAsPrepared,
     /// Connection handed over while a part of the request's body is still to come.
     BodyUnread,
     /// It does not fit into the output. Not now, where it is no longer than [`Full::limit`]: write some of the output and try
@@ -54,6 +56,7 @@ impl fmt::Display for ResponseError {
             Self::BodyNotAllowed => "body with a status that has none",
             Self::NotOwed => "no request waits for a response",
             Self::NotStreaming => "no streamed response is open",
+            Self::NotAsPrepared => "prepared answer that is not right for this request as it is",
             Self::BodyUnread => "request body not read to its end",
         })
     }
@@ -122,12 +125,16 @@ impl<'a> Response<'a> {
 
     /// Appends the head, with the engine's own fields, and behind it `body`: whole or not at all. The fields were checked.
     pub(crate) fn push(&self, own: &[(&str, &str)], body: &[u8], out: &mut Output) -> Result<(), Full> {
-        let head = self.head_len(own);
-        let mut fill = Fill::new(out.space(head + body.len())?);
+        self.fill(own, body, out.space(self.head_len(own) + body.len())?);
+        Ok(())
+    }
+
+    /// Writes the head, and behind it `body`, into a space of exactly their length.
+    pub(crate) fn fill(&self, own: &[(&str, &str)], body: &[u8], space: &mut [u8]) {
+        let mut fill = Fill::new(space);
         self.put_head(own, &mut fill);
         fill.put(body);
         debug_assert_eq!(fill.left(), 0);
-        Ok(())
     }
 
     /// As [`push`](Self::push); a long body by reference.
@@ -140,7 +147,8 @@ impl<'a> Response<'a> {
         out.push_shared(&[], body)
     }
 
-    fn head_len(&self, own: &[(&str, &str)]) -> usize {
+    /// The length of the head with the engine's own fields.
+    pub(crate) fn head_len(&self, own: &[(&str, &str)]) -> usize {
         const AROUND: usize = "HTTP/1.1 200 \r\n\r\n".len();
         AROUND + reason(self.status).len() + field::len(own) + field::len(self.base) + field::len(self.headers)
     }

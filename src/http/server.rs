@@ -1,5 +1,11 @@
 //! One HTTP/1.1 connection, seen from the server (RFC 9112 section 9).
 
+mod prepared;
+mod suspended;
+
+pub use prepared::PreparedAnswer;
+pub use suspended::Suspended;
+
 use crate::http::body::{BodyEvent, BodyReader};
 use crate::http::error::{Closed, Deadline, Error};
 use crate::http::head::{Framing, HeadLimits, RequestHead, RequestReader, Version};
@@ -651,12 +657,17 @@ impl Server {
         Ok(())
     }
 
-    /// Whether the connection survives an answer given now.
     fn persistence_with(&self, response: &Response<'_>) -> Persistence {
+        self.persistence_after(if response.closes() { Persistence::Close } else { Persistence::Keep })
+    }
+
+    /// Whether the connection survives an answer given now, which itself says so much of it.
+    fn persistence_after(&self, answer: Persistence) -> Persistence {
         // A client that waits for 100 may send the body or not: what follows could be either (RFC 9110 section 10.1.1).
         let uninvited = self.expectation == Expectation::Waiting;
         let too_much = self.body.remaining().is_some_and(|left| left > u64::from(self.config.drain));
-        if response.closes() || uninvited || too_much { Persistence::Close } else { self.persistence }
+        let closes = answer == Persistence::Close || uninvited || too_much;
+        if closes { Persistence::Close } else { self.persistence }
     }
 
     /// The answer is complete.

@@ -110,6 +110,15 @@ impl<'h> Iterator for Query<'h> {
     }
 }
 
+/// The undecoded values of a query's pairs of that name, which itself is in need of no coding. A broken pair elsewhere in the query is
+/// nobody's concern here.
+pub(crate) fn raw_values<'q, 'n>(query: &'q str, name: &'n str) -> impl Iterator<Item = &'q str> + use<'q, 'n> {
+    query.split('&').filter_map(move |pair| match pair.split_once('=') {
+        Some((key, value)) => (key == name).then_some(value),
+        None => (pair == name).then_some(""),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +158,13 @@ mod tests {
         assert_eq!(query.clone().get("t"), Ok(Some("a".into())));
         assert_eq!(query.clone().get("x"), Err(DecodeError::Percent));
         assert_eq!(Query::new("t=a").get("none"), Ok(None));
+    }
+
+    #[test]
+    fn raw_values_are_those_of_the_whole_name_as_they_stand() {
+        let values: Vec<&str> = raw_values("a=1&ab=2&a&%61=3&b=%zz&a=%2B=&A=4&&a=", "a").collect();
+        assert_eq!(values, ["1", "", "%2B=", ""]);
+        assert_eq!(raw_values("", "a").count(), 0);
     }
 
     #[test]

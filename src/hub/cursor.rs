@@ -16,6 +16,16 @@ pub struct Position {
 impl Position {
     /// Before everything. No publication has it.
     pub const ZERO: Self = Self { ms: 0, seq: 0 };
+
+    /// The one right before: who is there has everything but this.
+    #[must_use]
+    pub const fn before(self) -> Self {
+        match self {
+            Self { ms: 0, seq: 0 } => self,
+            Self { ms, seq: 0 } => Self { ms: ms - 1, seq: u64::MAX },
+            Self { ms, seq } => Self { ms, seq: seq - 1 },
+        }
+    }
 }
 
 impl fmt::Display for Position {

@@ -3,7 +3,12 @@
 //! - [`Topics`]: topic names and their subscribers, for fan-out.
 //! - [`Entry`]: a publication, checked once, and its event-stream block.
 //! - [`Sequencer`]: the next [`Position`] in the one order over all topics; a [`Cursor`] is its text.
+//! - [`SessionKeys`], [`Keys`], [`Presence`], [`Parked`], [`Acknowledged`]: what all workers share besides the log, each behind a lock of the
+//!   caller's: who a client is, what it published already, who is here, which poll waits, how far a client that is away acknowledged.
+//! - [`Bucket`]: how fast one connection may publish.
+//! - [`Commands`] and [`notice`]: what clients and server say to each other, as blocks.
 //! - [`Sequence`]: the bounded sequence of entries that every worker reads in order, each from its own index.
+//! - [`Retained`]: the histories of all topics, for those who come back, and whether they are complete.
 //!
 //! Publishing is to propose, then to apply. Where there is one process, it is one short critical section:
 //!
@@ -38,18 +43,48 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod attach;
+mod authority;
+mod command;
+mod config;
 mod cursor;
+mod desk;
 mod entry;
+mod history;
+mod keys;
+mod member;
 mod memberships;
+pub mod notice;
+mod parked;
+mod presence;
+mod publication;
+mod rate;
+mod retained;
 mod sequence;
 mod sequencer;
+mod session;
 mod slab;
 mod topic;
 mod topics;
 
+pub use attach::{Attach, AttachError, AttachTopic, Cursors, Delivery, Resume};
+pub use authority::{Asking, Authority, Denied, Identity, Open, OwnTopic, USER_TOPICS};
+pub use command::{Command, CommandError, Commands, Kept, MAX_SLOT_NAME, Publish, Refusal, To};
+pub use config::{HubConfig, Policies, SlowReader, Tokens, TopicPolicy, WhoIsHere};
 pub use cursor::{Cursor, CursorError, CursorText, LogId, Position};
-pub use entry::{Entry, PublishError, RESERVED_EVENTS};
+pub use desk::{Attachment, Desk, First, Item, Most, Offer, Pulled};
+pub use entry::{Entry, MAX_EVENT, MAX_SLOT, PublishError, RESERVED_EVENTS};
+pub use history::{HistoryLimits, Keeps, Retain};
+pub use keys::{KeyError, Keys, KeysLimits, MAX_KEY, Owner, check_key};
+pub use parked::{Acknowledged, AcknowledgedLimits, Parked, Unparked};
+pub use presence::{Change, MAX_USER_NAME, Presence, PresenceError, PresenceLimits, UserError, check_user};
+#[cfg(feature = "net")]
+pub(crate) use publication::as_chunk;
+pub use publication::{Carry, Compressing, Publication};
+pub use rate::{Bucket, RateExceeded, RateLimit};
+pub use retained::{After, Retained, RetainedLimits};
 pub use sequence::{Reader, Sequence, SequenceFull, SequenceLimits};
 pub use sequencer::Sequencer;
+pub use session::{SessionError, SessionId, SessionKeys, SessionToken};
 pub use topic::{DEFAULT_TOPIC, MAX_TOPIC_NAME, TopicError, check_name};
 pub use topics::{Subscribed, TopicLimits, Topics, Unsubscribed};

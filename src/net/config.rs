@@ -2,7 +2,7 @@
 
 use crate::http::upgrade::UpgradeConfig;
 use crate::http::{self};
-use crate::hub::{SequenceLimits, TopicLimits};
+use crate::hub::{Entry, PublishError, SequenceLimits, TopicLimits};
 use crate::output::{LAST_ANSWER, Output};
 use crate::sse::ServerStreamConfig;
 use crate::ws;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::forwarded::TrustedProxies;
+use super::hub::HubSettings;
 use super::limits::{AcceptRate, PerAddressLimit};
 
 /// How workers treat their connections. Take the default, change what you must, and give it to [`Server`](super::Server) or
@@ -37,6 +38,9 @@ pub struct Config {
     pub topics: TopicLimits,
     /// What may be published and not yet delivered by every worker.
     pub sequence: SequenceLimits,
+    /// The hub, where there is one: histories, resume, presence, and its endpoints ([`Context::hub`](super::Context::hub)). Without one publications go to
+    /// whoever is subscribed at the moment, and that is all. Default: none.
+    pub hub: Option<HubSettings>,
     /// How long a connection that is over may take to end its side, so that the last bytes sent to it are not destroyed by a reset (RFC
     /// 9112 section 9.6). Default: 5 s.
     pub linger: Linger,
@@ -63,9 +67,22 @@ pub struct QueueConfig {
     pub slow: SlowPolicy,
 }
 
+impl QueueConfig {
+    /// How long a subscriber of the hub's, whose topic has it closed, may take nothing.
+    pub(crate) fn stall(&self) -> Duration {
+        match self.slow {
+            SlowPolicy::Close { after } => after,
+            SlowPolicy::Drop => STALL,
+        }
+    }
+}
+
+/// After so long without a byte taken a reader counts as stuck.
+const STALL: Duration = Duration::from_secs(5);
+
 impl Default for QueueConfig {
     fn default() -> Self {
-        Self { limit: Output::LIMIT, slow: SlowPolicy::Close { after: Duration::from_secs(5) } }
+        Self { limit: Output::LIMIT, slow: SlowPolicy::Close { after: STALL } }
     }
 }
 
@@ -172,6 +189,14 @@ pub(crate) struct Settings {
     pub(crate) turn: TurnConfig,
     pub(crate) topics: TopicLimits,
     pub(crate) linger: Duration,
+}
+
+impl Settings {
+    /// Whether an event's block fits a queue, with what is around it.
+    pub(crate) fn check_length(&self, entry: &Entry) -> Result<(), PublishError> {
+        let limit = self.queue.limit.saturating_sub(LAST_ANSWER);
+        if entry.block_len() > limit { Err(PublishError::TooLong { limit }) } else { Ok(()) }
+    }
 }
 
 impl Config {

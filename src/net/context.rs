@@ -561,17 +561,17 @@ impl<S> Context<'_, S> {
     ///
     /// [`TopicError`]: the name, or a limit.
     pub fn subscribe(&mut self, topic: &str) -> Result<Subscribed, TopicError> {
-        self.core.topics.subscribe(self.id.index, topic)
+        self.core.desk.topics_mut().subscribe(self.id.index, topic)
     }
 
     /// Ends a subscription, at once.
     pub fn unsubscribe(&mut self, topic: &str) -> Unsubscribed {
-        self.core.topics.unsubscribe(self.id.index, topic)
+        self.core.desk.topics_mut().unsubscribe(self.id.index, topic)
     }
 
     /// The connection's topics. O(their number).
     pub fn topics(&self) -> impl Iterator<Item = &str> {
-        self.core.topics.topics_of(self.id.index)
+        self.core.desk.topics().topics_of(self.id.index)
     }
 
     /// Publishes an event to all subscribers of `topic`, on every worker and transport, in the one order of everything: the cursor is its
@@ -606,7 +606,7 @@ impl<S> Context<'_, S> {
     /// Where a client that attaches now begins: it gets everything behind this position, and nothing up to it. That is this worker's place
     /// in the log, which may be behind the log's own ([`Handle::cursor`](super::Handle::cursor)) by what is not delivered yet.
     pub fn cursor(&self) -> Cursor {
-        self.core.read
+        self.core.desk.position()
     }
 
     /// Sends a message to another WebSocket of this worker or any other, behind all events of this turn. To one that is gone nothing is

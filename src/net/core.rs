@@ -3,14 +3,17 @@
 use super::config::{DrainConfig, Settings};
 use super::counters::Counters;
 use super::doors::Doors;
+use super::hub::HubShared;
+use super::hub::line::Revocation;
 use super::peer::PeerId;
-use super::publish::{Content, Log};
-use crate::hub::{Cursor, Entry, PublishError, Topics};
+use super::publish::{Appended, Content, Log, Published, Sender};
+use crate::hub::{Change, Compressing, Cursor, Desk, Entry, PublishError, SessionId, Unsubscribed, WhoIsHere};
 use crate::sse;
-use crate::time::{Clock, Instant};
+use crate::time::{Clock, Instant, earlier};
 use crate::ws::{CloseCode, Prepared, Seed};
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::boxed::Box;
+use std::format;
 use std::hash::Hasher;
 use std::sync::Arc;
 use std::vec::Vec;
@@ -22,10 +25,13 @@ pub(crate) struct Core {
     pub(crate) now: Instant,
     pub(crate) clock: Time,
     pub(crate) settings: Arc<Settings>,
-    pub(crate) topics: Topics,
+    /// Topics, their histories, and who is attached to them.
+    pub(crate) desk: Desk<Arc<Published>>,
+    /// What the workers' hubs share, where there is a hub.
+    pub(crate) hub: Option<Arc<HubShared>>,
+    /// When there is something to see to in it, as far as this worker knows.
+    pub(crate) hub_due: Option<Instant>,
     pub(crate) log: Arc<Log>,
-    /// The last publication that this worker has read: who attaches to a topic now gets what comes behind it.
-    pub(crate) read: Cursor,
     pub(crate) counters: Arc<Counters>,
     pub(crate) random: Random,
     pub(crate) doors: Doors,
@@ -52,6 +58,14 @@ pub(crate) enum Command {
     Look(PeerId),
     /// Look at a new outgoing connection for the first time.
     Start(PeerId),
+    /// Give a hub's subscriber what it has still to get.
+    Pump(PeerId),
+    /// Answer a held poll: a newer one of its session has come.
+    Release(PeerId),
+    /// Note what a session has received.
+    Acknowledge(PeerId, SessionId, Cursor),
+    /// Take a topic, or everything, from a user or a session.
+    Revoke(Arc<Revocation>),
     Drain(DrainConfig),
     Stop,
 }
@@ -64,7 +78,88 @@ impl Core {
         except: Option<PeerId>,
     ) -> Result<Cursor, PublishError> {
         let entry = Entry::new(topic, event)?;
-        self.append(topic, except, Content::Event(entry))
+        let sender = Sender { except, key: None };
+        self.publish_entry(entry, None, sender).map(Appended::cursor)
+    }
+
+    /// Publishes an entry, which is kept from a session, perhaps.
+    pub(crate) fn publish_entry(
+        &mut self,
+        entry: Entry,
+        except: Option<SessionId>,
+        sender: Sender<'_>,
+    ) -> Result<Appended, PublishError> {
+        self.settings.check_length(&entry)?;
+        let compressing = self.compressing(&entry);
+        let topic = std::string::String::from(entry.topic());
+        self.append(&topic, sender, Content::Event(entry, except, compressing))
+    }
+
+    /// Tells a topic's subscribers who came or went.
+    pub(crate) fn tell(&mut self, change: &Change) {
+        let (topic, data) = match change {
+            Change::Joined { topic, user } => (topic, format!("join {user}")),
+            Change::Left { topic, user } => (topic, format!("leave {user}")),
+        };
+        // A full log tells nobody; who attaches next gets a snapshot.
+        if let Ok(entry) = Entry::own(topic, "tautline.presence", &data) {
+            let _ = self.append(topic, Sender::default(), Content::Event(entry, None, Compressing::Allowed));
+        }
+    }
+
+    fn compressing(&self, entry: &Entry) -> Compressing {
+        self.hub.as_ref().map_or(Compressing::Allowed, |hub| hub.config.policies.of(entry.topic()).compressing)
+    }
+
+    /// Takes a topic from a subscriber; whether it had it.
+    pub(crate) fn unsubscribe(&mut self, id: PeerId, topic: &str) -> bool {
+        let left = self.desk.unsubscribe(id.index, topic) == Unsubscribed::Left;
+        if left
+            && let Some(hub) = &self.hub
+            && hub.config.policies.of(topic).presence == WhoIsHere::Kept
+            && let Some((session, identity)) = self.desk.member(id.index)
+        {
+            let name = super::hub::line::name_of(session, identity);
+            let mut presence = hub.presence();
+            presence.leave(topic, &name, session, self.now);
+            self.hub_due = earlier(self.hub_due, presence.poll_timeout());
+        }
+        left
+    }
+
+    /// Notes what a session has received, wherever its connection is.
+    pub(crate) fn acknowledge_everywhere(&mut self, session: SessionId, cursor: Cursor) {
+        let Some(hub) = &self.hub else { return };
+        let peer = hub.acknowledging().of(session).copied();
+        if let Some(peer) = peer {
+            self.commands.push(Command::Acknowledge(peer, session, cursor));
+        }
+    }
+
+    /// A connection has nothing to do with the hub any more, nor with any topic.
+    pub(crate) fn leave(&mut self, id: PeerId) {
+        let Some(hub) = &self.hub else {
+            self.desk.topics_mut().forget(id.index);
+            return;
+        };
+        if let Some((session, identity)) = self.desk.member(id.index) {
+            let mut presence = None;
+            for topic in self.desk.topics().topics_of(id.index) {
+                if hub.config.policies.of(topic).presence == WhoIsHere::Kept {
+                    let name = super::hub::line::name_of(session, identity);
+                    presence.get_or_insert_with(|| hub.presence()).leave(topic, &name, session, self.now);
+                }
+            }
+            if let Some(presence) = presence {
+                self.hub_due = earlier(self.hub_due, presence.poll_timeout());
+            }
+            if let Some(position) = self.desk.acknowledged(id.index) {
+                let _ = hub.acknowledging().unpark(session, &id);
+                hub.acknowledged().note(session, position, self.now);
+            }
+            let _ = hub.parked().unpark(session, &id);
+        }
+        self.desk.detach(id.index);
     }
 
     pub(crate) fn broadcast(
@@ -74,7 +169,7 @@ impl Core {
         except: Option<PeerId>,
     ) -> Result<(), PublishError> {
         crate::hub::check_name(topic)?;
-        self.append(topic, except, Content::Message(message)).map(drop)
+        self.append(topic, Sender { except, key: None }, Content::Message(message)).map(drop)
     }
 
     pub(crate) fn broadcast_event(
@@ -85,13 +180,13 @@ impl Core {
     ) -> Result<(), PublishError> {
         crate::hub::check_name(topic)?;
         let block = event.to_bytes()?;
-        self.append(topic, except, Content::Block(block)).map(drop)
+        self.append(topic, Sender { except, key: None }, Content::Block(block)).map(drop)
     }
 
-    fn append(&mut self, topic: &str, except: Option<PeerId>, content: Content) -> Result<Cursor, PublishError> {
-        let cursor = self.log.append(self.clock.unix_ms(self.now), topic, except, content)?;
+    fn append(&mut self, topic: &str, sender: Sender<'_>, content: Content) -> Result<Appended, PublishError> {
+        let appended = self.log.append((self.clock.unix_ms(self.now), self.now), topic, sender, content)?;
         self.published = true;
-        Ok(cursor)
+        Ok(appended)
     }
 }
 
@@ -137,6 +232,12 @@ impl Random {
         hasher.write_u64(self.drawn);
         self.drawn += 1;
         hasher.finish128().as_bytes()
+    }
+
+    /// As a key, or the half of one.
+    pub(crate) fn bytes(&mut self) -> [u8; 16] {
+        let seed = self.seed();
+        std::array::from_fn(|i| seed[i])
     }
 
     pub(crate) fn number(&mut self) -> u64 {

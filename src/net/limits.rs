@@ -1,8 +1,8 @@
 //! How many connections one address may hold, and how fast new ones are taken.
 
+use crate::hub::{Bucket, RateLimit};
 use crate::net::slab::{Entry, Slab};
 use crate::time::Instant;
-use core::time::Duration;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
@@ -170,25 +170,18 @@ pub struct AcceptRate {
     pub burst: NonZeroU32,
 }
 
-/// The state of an [`AcceptRate`]: 16 bytes. It reads no clock.
-///
-/// Kept as one instant, the generic cell rate algorithm (ITU-T I.371): the bucket is full again at `full`, and each connection puts
-/// that off by one interval.
+/// The state of an [`AcceptRate`]. It reads no clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AcceptBucket {
-    full: Instant,
-    /// Nanoseconds per connection, rounded up: never more than `per_second`.
-    interval: u64,
-    /// How far ahead `full` may lie for one more to be taken.
-    slack: u64,
+    limit: RateLimit,
+    bucket: Bucket,
 }
 
 impl AcceptBucket {
     /// A full bucket.
     pub(crate) fn new(rate: AcceptRate) -> Self {
-        let interval = 1_000_000_000_u64.div_ceil(rate.per_second.get().into());
-        // At most 2^30 times 2^32.
-        Self { full: Instant::ORIGIN, interval, slack: interval * u64::from(rate.burst.get() - 1) }
+        let AcceptRate { per_second, burst } = rate;
+        Self { limit: RateLimit { per_second, burst }, bucket: Bucket::new() }
     }
 
     /// Whether there is a token, without taking it.
@@ -197,8 +190,7 @@ impl AcceptBucket {
     ///
     /// When there is none: at what time there will be one.
     pub(crate) fn check(&self, now: Instant) -> Result<(), Instant> {
-        let next = Instant::from_nanos(self.full.as_nanos().saturating_sub(self.slack));
-        if next > now { Err(next) } else { Ok(()) }
+        self.bucket.check(&self.limit, now).map_err(|e| now + e.retry_after)
     }
 
     /// Takes a token for one connection.
@@ -207,15 +199,14 @@ impl AcceptBucket {
     ///
     /// As for [`check`](Self::check).
     pub(crate) fn take(&mut self, now: Instant) -> Result<(), Instant> {
-        self.check(now)?;
-        self.full = self.full.max(now) + Duration::from_nanos(self.interval);
-        Ok(())
+        self.bucket.take(&self.limit, now).map_err(|e| now + e.retry_after)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::time::Duration;
     use proptest::prelude::*;
     use std::format;
     use std::sync::Arc;

@@ -1,6 +1,8 @@
 //! One connection as its worker keeps it.
 
 use super::client::ClientLine;
+use super::hub::line::HubLine;
+use super::hub::polls::Poll;
 use super::slab::Entry;
 use super::timers::Link;
 use crate::http;
@@ -57,6 +59,8 @@ pub(crate) enum Wire {
     WebSocket(ws::Connection),
     /// An outgoing connection, until it is a WebSocket.
     Client(Box<ClientLine>),
+    /// A held poll of the hub's, with nothing else to it: see [`Parked`].
+    Parked(Parked),
     /// Over and reported. What it still sends is read and dropped until it ends its side or time is up (RFC 9112 section 9.6).
     Lingering(Instant),
     /// No connection; the next free slot.
@@ -99,6 +103,13 @@ pub(crate) struct HttpLine {
     pub(crate) body: Vec<u8>,
     /// When the present hold or event stream began.
     pub(crate) since: Instant,
+}
+
+/// A held poll. Thousands of them wait at a time, so what is not needed for that is given back, and made anew when something happens.
+pub(crate) struct Parked {
+    pub(crate) poll: Poll,
+    pub(crate) since: Instant,
+    pub(crate) http: http::Suspended,
 }
 
 /// How a request was accepted as a WebSocket.
@@ -145,6 +156,10 @@ pub(crate) struct Cold {
     pub(crate) lost: u64,
     /// The handler is told when the output is empty.
     pub(crate) wants_writable: bool,
+    /// A subscriber of the hub's goes on when the output is empty.
+    pub(crate) pumps: bool,
+    /// What the hub keeps with the connection.
+    pub(crate) hub: Option<Box<HubLine>>,
 }
 
 /// Bytes that were read before they are wanted. Feeding them bit by bit moves nothing.
@@ -179,10 +194,13 @@ impl Cold {
             && self.reading == Reading::default()
             && self.lost == 0
             && !self.wants_writable
+            && !self.pumps
+            && self.hub.is_none()
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        earlier(self.timer, self.stall)
+        let hub = self.hub.as_ref().and_then(|hub| hub.due());
+        earlier(earlier(self.timer, self.stall), hub)
     }
 }
 
@@ -208,12 +226,16 @@ pub(crate) mod flag {
     pub(crate) const BROKEN: u32 = 1 << 6;
     /// Registered with the poll.
     pub(crate) const REGISTERED: u32 = 1 << 7;
+    /// It is the hub's: a subscriber, or one that will be.
+    pub(crate) const HUB: u32 = 1 << 8;
+    /// A publication is no short way's case for it: it is behind, acknowledges, or has a topic that catches up.
+    pub(crate) const ASIDE: u32 = 1 << 9;
 }
 
 impl Meta {
-    const FLAGS: u32 = 8;
+    const FLAGS: u32 = 10;
 
-    /// Accepted at `now`. Time is kept in quarters of a second modulo 2^24 of them, which is 48 days.
+    /// Accepted at `now`. Time is kept in quarters of a second modulo 2^22 of them, which is 12 days.
     pub(crate) fn new(now: Instant) -> Self {
         Self(Self::quarters(now) << Self::FLAGS)
     }
@@ -277,6 +299,7 @@ impl<S> Peer<S> {
             Wire::Http(line) => line.poll_timeout(),
             Wire::Client(line) => line.poll_timeout(),
             Wire::Lingering(until) => Some(*until),
+            Wire::Parked(parked) => Some(parked.poll.until),
             Wire::Vacant(_) => None,
         };
         match &self.cold {
@@ -299,6 +322,38 @@ impl<S> Peer<S> {
     pub(crate) fn cool(&mut self) {
         if self.cold.as_ref().is_some_and(|cold| cold.is_idle()) {
             self.cold = None;
+        }
+    }
+
+    /// Keeps of a held poll only what it needs.
+    pub(crate) fn park(&mut self) {
+        let Wire::Http(line) = &mut self.wire else { return };
+        if !matches!(line.mode, Mode::Held) || line.body.capacity() > 0 {
+            return;
+        }
+        let Some(http) = line.http.suspend() else { return };
+        let Some(cold) = &mut self.cold else { return };
+        let only = cold.hub.take_if(|hub| matches!(**hub, HubLine::Poll(_)));
+        match only.map(|hub| *hub) {
+            Some(HubLine::Poll(poll)) if cold.is_idle() => {
+                self.wire = Wire::Parked(Parked { poll, since: line.since, http });
+                self.cold = None;
+            }
+            Some(other) => cold.hub = Some(Box::new(other)),
+            None => {}
+        }
+    }
+
+    /// Makes a parked poll what it was.
+    pub(crate) fn unpark(&mut self, config: &Arc<http::ServerConfig>) {
+        if !matches!(self.wire, Wire::Parked(_)) {
+            return;
+        }
+        if let Wire::Parked(Parked { poll, since, http }) = std::mem::replace(&mut self.wire, Wire::Vacant(0)) {
+            let http = http::Server::resume(config.clone(), http);
+            let line = HttpLine { http, mode: Mode::Held, upgraded: None, body: Vec::new(), since };
+            self.wire = Wire::Http(Box::new(line));
+            self.cold().hub = Some(Box::new(HubLine::Poll(poll)));
         }
     }
 

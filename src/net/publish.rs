@@ -1,9 +1,11 @@
 //! What travels between workers: publications, each encoded once per transport and shared by reference.
 
 use super::peer::PeerId;
-use crate::http::response::push_chunk_shared;
-use crate::hub::{Cursor, Entry, LogId, Reader, Sequence, SequenceFull, SequenceLimits, Sequencer};
-use crate::output::{Full, Output};
+use crate::hub::{
+    Carry, Compressing, Cursor, Entry, Keys, KeysLimits, LogId, Owner, Position, Publication, Reader, Retain, Sequence,
+    SequenceFull, SequenceLimits, Sequencer, SessionId, as_chunk,
+};
+use crate::time::Instant;
 use crate::ws::Prepared;
 use bytes::Bytes;
 use std::boxed::Box;
@@ -14,18 +16,32 @@ use std::vec::Vec;
 /// Something that was published: its place in the order of everything, and its encodings, each made when a worker first needs it.
 pub struct Published {
     cursor: Cursor,
-    topic: Box<str>,
     except: Option<PeerId>,
-    content: Content,
-    block: OnceLock<Bytes>,
+    what: What,
+}
+
+enum What {
+    Event(Publication),
+    Raw(Raw),
+}
+
+/// What is no event of the hub's.
+struct Raw {
+    topic: Box<str>,
+    content: RawContent,
     message: OnceLock<Prepared>,
     chunk: OnceLock<Bytes>,
 }
 
-/// What a publication carries.
+enum RawContent {
+    Block(Bytes),
+    Message(Prepared),
+}
+
+/// What is to be published.
 pub(crate) enum Content {
-    /// An event of the hub's: its block has the cursor as its id.
-    Event(Entry),
+    /// An event of the hub's: its block has the cursor as its id. Kept from a session, perhaps.
+    Event(Entry, Option<SessionId>, Compressing),
     /// A block as it is, for event streams; WebSockets get it as a text message.
     Block(Bytes),
     /// A message for WebSockets alone.
@@ -35,7 +51,7 @@ pub(crate) enum Content {
 impl Content {
     fn len(&self) -> usize {
         match self {
-            Self::Event(entry) => entry.bytes(),
+            Self::Event(entry, ..) => entry.bytes(),
             Self::Block(block) => block.len(),
             Self::Message(message) => message.frame().len(),
         }
@@ -43,6 +59,19 @@ impl Content {
 }
 
 impl Published {
+    fn new(cursor: Cursor, topic: &str, except: Option<PeerId>, content: Content) -> Self {
+        let raw =
+            |content| What::Raw(Raw { topic: topic.into(), content, message: OnceLock::new(), chunk: OnceLock::new() });
+        let what = match content {
+            Content::Event(entry, session, compressing) => {
+                What::Event(Publication::new(cursor, entry, session, compressing))
+            }
+            Content::Block(block) => raw(RawContent::Block(block)),
+            Content::Message(message) => raw(RawContent::Message(message)),
+        };
+        Self { cursor, except, what }
+    }
+
     /// Its position in the order of everything published.
     pub fn cursor(&self) -> Cursor {
         self.cursor
@@ -50,23 +79,28 @@ impl Published {
 
     /// The topic.
     pub fn topic(&self) -> &str {
-        &self.topic
+        match &self.what {
+            What::Event(publication) => publication.entry().topic(),
+            What::Raw(raw) => &raw.topic,
+        }
+    }
+
+    /// The hub's publication, where it is one.
+    pub fn publication(&self) -> Option<&Publication> {
+        match &self.what {
+            What::Event(publication) => Some(publication),
+            What::Raw(_) => None,
+        }
     }
 
     /// Its event type, where it is an event of the hub's.
     pub fn event(&self) -> Option<&str> {
-        match &self.content {
-            Content::Event(entry) => Some(entry.event()),
-            Content::Block(_) | Content::Message(_) => None,
-        }
+        Some(self.publication()?.entry().event())
     }
 
     /// Its data, where it is an event of the hub's: for answers in another form than the block.
     pub fn data(&self) -> Option<&str> {
-        match &self.content {
-            Content::Event(entry) => Some(entry.data()),
-            Content::Block(_) | Content::Message(_) => None,
-        }
+        Some(self.publication()?.entry().data())
     }
 
     /// Whom it is kept from: its sender, where that was asked for.
@@ -74,51 +108,77 @@ impl Published {
         self.except
     }
 
+    /// Whether it is for all subscribers.
+    pub(crate) fn is_for_all(&self) -> bool {
+        self.except.is_none() && self.publication().is_none_or(|publication| publication.except().is_none())
+    }
+
     /// Bytes of its payload, about.
     pub(crate) fn len(&self) -> usize {
-        self.content.len()
+        match &self.what {
+            What::Event(publication) => publication.entry().bytes(),
+            What::Raw(Raw { content: RawContent::Block(block), .. }) => block.len(),
+            What::Raw(Raw { content: RawContent::Message(message), .. }) => message.frame().len(),
+        }
     }
 
     /// The event-stream block; `None` for a message that is only for WebSockets.
     pub fn block(&self) -> Option<&Bytes> {
-        match &self.content {
-            Content::Event(entry) => Some(self.block.get_or_init(|| entry.block(self.cursor))),
-            Content::Block(block) => Some(block),
-            Content::Message(_) => None,
+        match &self.what {
+            What::Event(publication) => Some(publication.block()),
+            What::Raw(Raw { content: RawContent::Block(block), .. }) => Some(block),
+            What::Raw(Raw { content: RawContent::Message(_), .. }) => None,
         }
     }
 
     /// What WebSockets get.
     pub(crate) fn message(&self) -> &Prepared {
-        match (&self.content, self.block()) {
-            (Content::Message(message), _) => message,
-            // Encoded by this crate out of `str`s, or handed in as one.
-            (_, block) => self.message.get_or_init(|| {
-                let block = block.and_then(|block| std::str::from_utf8(block).ok());
-                Prepared::text(block.unwrap_or_default())
-            }),
+        match &self.what {
+            What::Event(publication) => publication.message(),
+            What::Raw(Raw { content: RawContent::Message(message), .. }) => message,
+            What::Raw(Raw { content: RawContent::Block(block), message, .. }) => {
+                // It was encoded by this crate out of `str`s.
+                message.get_or_init(|| Prepared::text(std::str::from_utf8(block).unwrap_or_default()))
+            }
         }
     }
 
     /// The block as a chunk of a chunked response (RFC 9112 section 7.1).
     pub(crate) fn chunk(&self) -> Option<&Bytes> {
-        let block = self.block()?;
-        Some(self.chunk.get_or_init(|| as_chunk(block).unwrap_or_default()))
+        match &self.what {
+            What::Event(publication) => Some(publication.chunk()),
+            What::Raw(Raw { content: RawContent::Block(block), chunk, .. }) => {
+                Some(chunk.get_or_init(|| as_chunk(block).unwrap_or_default()))
+            }
+            What::Raw(Raw { content: RawContent::Message(_), .. }) => None,
+        }
     }
 }
 
-/// Frames a block. The output's limit is that of the block, so it fits.
-fn as_chunk(block: &Bytes) -> Result<Bytes, Full> {
-    /// The size in hex and two line ends.
-    const FRAME: usize = 16 + 4;
-    let mut out = Output::with_limit(block.len() + FRAME);
-    push_chunk_shared(block, &mut out)?;
-    Ok(out.chunks().collect::<Vec<_>>().concat().into())
+impl Retain for Arc<Published> {
+    fn position(&self) -> Position {
+        self.cursor.position
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Published>() + self.len()
+    }
+
+    fn slot(&self) -> &str {
+        self.publication().map_or("", |publication| publication.entry().slot())
+    }
+}
+
+impl Carry for Arc<Published> {
+    fn publication(&self) -> Option<&Publication> {
+        Published::publication(self)
+    }
 }
 
 /// The one order of everything published in this process, read by each worker from its own place.
 pub(crate) struct Log {
     state: Mutex<LogState>,
+    id: LogId,
     /// Publications so far, so that a worker with nothing to read need not take the lock.
     appended: AtomicU64,
 }
@@ -126,44 +186,78 @@ pub(crate) struct Log {
 struct LogState {
     sequencer: Sequencer,
     sequence: Sequence<Arc<Published>>,
+    keys: Keys,
+}
+
+/// Who publishes, and as what.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Sender<'a> {
+    /// The connection that does not get it.
+    pub(crate) except: Option<PeerId>,
+    /// What makes it the same publication when it comes again.
+    pub(crate) key: Option<(Owner, &'a str)>,
+}
+
+/// What became of a publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Appended {
+    New(Cursor),
+    /// One with the same key was published before.
+    Before(Cursor),
+}
+
+impl Appended {
+    pub(crate) fn cursor(self) -> Cursor {
+        match self {
+            Self::New(cursor) | Self::Before(cursor) => cursor,
+        }
+    }
 }
 
 impl Log {
-    pub(crate) fn new(log: LogId, limits: SequenceLimits) -> Self {
-        let state = LogState { sequencer: Sequencer::new(log), sequence: Sequence::new(limits) };
-        Self { state: Mutex::new(state), appended: AtomicU64::new(0) }
+    /// The log begins at `unix_ms`.
+    pub(crate) fn new(id: LogId, unix_ms: u64, limits: SequenceLimits, keys: KeysLimits) -> Self {
+        let mut sequencer = Sequencer::new(id);
+        // What came before was never here.
+        let _ = sequencer.next(unix_ms);
+        let state = LogState { sequencer, sequence: Sequence::new(limits), keys: Keys::new(keys) };
+        Self { state: Mutex::new(state), id, appended: AtomicU64::new(0) }
     }
 
     /// Gives the content its position and appends it: the one critical section of publishing.
     pub(crate) fn append(
         &self,
-        unix_ms: u64,
+        (unix_ms, now): (u64, Instant),
         topic: &str,
-        except: Option<PeerId>,
+        sender: Sender<'_>,
         content: Content,
-    ) -> Result<Cursor, SequenceFull> {
-        let topic = Box::from(topic);
+    ) -> Result<Appended, SequenceFull> {
         let len = content.len();
         let mut state = self.lock();
+        if let Some((owner, key)) = sender.key
+            && let Ok(Some(position)) = state.keys.check(owner, key, now)
+        {
+            return Ok(Appended::Before(state.sequencer.cursor(position)));
+        }
         state.sequence.room_for(len)?;
         let position = state.sequencer.next(unix_ms);
         let cursor = state.sequencer.cursor(position);
-        let published = Published {
-            cursor,
-            topic,
-            except,
-            content,
-            block: OnceLock::new(),
-            message: OnceLock::new(),
-            chunk: OnceLock::new(),
-        };
+        let published = Published::new(cursor, topic, sender.except, content);
         state.sequence.push(Arc::new(published), len)?;
+        if let Some((owner, key)) = sender.key {
+            // One that is none was never checked, and is forgotten.
+            let _ = state.keys.remember(owner, key, position, now);
+        }
         self.appended.fetch_add(1, Ordering::Release);
-        Ok(cursor)
+        Ok(Appended::New(cursor))
     }
 
     pub(crate) fn appended(&self) -> u64 {
         self.appended.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn id(&self) -> LogId {
+        self.id
     }
 
     pub(crate) fn head(&self) -> Cursor {

@@ -5,12 +5,14 @@ use super::control::Control;
 use super::core::{Command, Random, Time};
 use super::counters::{Counters, Totals};
 use super::handler::Handler;
+use super::hub::HubShared;
+use super::hub::line::Revocation;
 use super::limits::PerAddress;
 use super::listener::SocketFile;
 use super::peer::PeerId;
-use super::publish::{Content, Log};
+use super::publish::{Content, Log, Sender};
 use super::worker::StartError;
-use crate::hub::{Cursor, Entry, LogId, PublishError};
+use crate::hub::{Compressing, Cursor, Entry, LogId, PublishError};
 use crate::sse;
 use crate::ws::{CloseCode, Prepared};
 use bytes::Bytes;
@@ -134,6 +136,7 @@ pub(super) struct Shared<H: Handler> {
     pub(super) settings: Arc<Settings>,
     pub(super) time: Time,
     pub(super) log: Arc<Log>,
+    pub(super) hub: Option<Arc<HubShared>>,
     pub(super) addresses: Option<Arc<PerAddress>>,
     mailboxes: Vec<Mailbox<H>>,
     counters: Vec<Arc<Counters>>,
@@ -144,10 +147,18 @@ pub(super) struct Shared<H: Handler> {
 impl<H: Handler> Shared<H> {
     pub(super) fn new(config: &Config, workers: u16) -> Result<Self, StartError> {
         let settings = config.settle()?;
-        let id = LogId(Random::new()?.number() as u32);
+        let mut random = Random::new()?;
+        let id = LogId(random.number() as u32);
+        let time = Time::new();
+        let hub = match &config.hub {
+            Some(hub) => Some(Arc::new(HubShared::new(hub, id, &mut random)?)),
+            None => None,
+        };
+        let keys = config.hub.as_ref().map(|hub| hub.hub.keys).unwrap_or_default();
         Ok(Self {
-            time: Time::new(),
-            log: Arc::new(Log::new(id, config.sequence)),
+            time,
+            log: Arc::new(Log::new(id, time.unix_ms(time.now()), config.sequence, keys)),
+            hub,
             addresses: settings.peers.per_address.map(|limit| Arc::new(PerAddress::new(limit))),
             mailboxes: (0..workers).map(|_| Mailbox::new()).collect(),
             counters: (0..workers).map(|_| Arc::default()).collect(),
@@ -223,7 +234,40 @@ impl<H: Handler> Handle<H> {
     /// [`PublishError`]: nothing was published.
     pub fn publish(&self, topic: &str, event: &sse::Event<'_>) -> Result<Cursor, PublishError> {
         let entry = Entry::new(topic, event)?;
-        self.append(topic, Content::Event(entry))
+        self.shared.settings.check_length(&entry)?;
+        let hub = self.shared.hub.as_ref();
+        let compressing = hub.map_or(Compressing::Allowed, |hub| hub.config.policies.of(topic).compressing);
+        self.append(topic, Content::Event(entry, None, compressing))
+    }
+
+    /// Takes a topic from a user, at once and on every connection; or with `None` everything: the connections are closed (4001). What the
+    /// [`Authority`](crate::hub::Authority) says afterwards decides whether they come back: tell it first.
+    pub fn revoke(&self, user: &str, topic: Option<&str>) {
+        self.revoke_from(Revocation::user(user, topic));
+    }
+
+    /// As [`revoke`](Self::revoke), for one session: by the token that it was given. A token that is none does nothing.
+    pub fn revoke_session(&self, token: &str, user: Option<&str>, topic: Option<&str>) {
+        if let Some(hub) = &self.shared.hub
+            && let Ok(session) = hub.sessions.check(token, user)
+        {
+            self.revoke_from(Revocation::session(session, topic));
+        }
+    }
+
+    fn revoke_from(&self, revocation: Revocation) {
+        let revocation = Arc::new(revocation);
+        for mailbox in &self.shared.mailboxes {
+            self.always(mailbox, Command::Revoke(revocation.clone()));
+        }
+    }
+
+    /// Who is on a topic that keeps presence: how many, and the first of them.
+    pub fn presence(&self, topic: &str) -> (usize, Vec<std::string::String>) {
+        let Some(hub) = &self.shared.hub else { return (0, Vec::new()) };
+        let presence = hub.presence();
+        let (count, users) = presence.snapshot(topic);
+        (count, users.map(std::string::String::from).collect())
     }
 
     /// Sends a message to the WebSockets that are subscribed to `topic`: see [`Context::broadcast`](super::Context::broadcast).
@@ -317,9 +361,10 @@ impl<H: Handler> Handle<H> {
 
     fn append(&self, topic: &str, content: Content) -> Result<Cursor, PublishError> {
         let time = &self.shared.time;
-        let cursor = self.shared.log.append(time.unix_ms(time.now()), topic, None, content)?;
+        let now = time.now();
+        let appended = self.shared.log.append((time.unix_ms(now), now), topic, Sender::default(), content)?;
         self.shared.mailboxes.iter().for_each(Mailbox::wake);
-        Ok(cursor)
+        Ok(appended.cursor())
     }
 
     fn command(&self, peer: PeerId, command: Command) -> Result<(), PostError> {

@@ -5,9 +5,10 @@
 
 use super::event::{EncodeError, Event, Signal};
 use crate::heartbeat::HeartbeatConfig;
+use crate::http::accept::Preference;
 use crate::http::response::ResponseError;
 use crate::http::server::{Server, Streaming};
-use crate::http::target::decode;
+use crate::http::target::{decode, raw_values};
 use crate::http::{RequestHead, Response, target};
 use crate::output::{Full, Output};
 use crate::time::Instant;
@@ -111,7 +112,7 @@ impl<'h> Subscription<'h> {
             "HEAD" => HeadOnly::Yes,
             _ => return Err(Refusal::Method),
         };
-        if !accepts(head.headers().all("accept")) {
+        if !Preference::of("text/event-stream", head.headers().all("accept")).accepts() {
             return Err(Refusal::NotAcceptable);
         }
         Ok(Self { last_event_id: last_event_id(head)?, head_only })
@@ -123,7 +124,7 @@ fn last_event_id<'h>(head: &'h RequestHead<'_>) -> Result<Option<Cow<'h, str>>, 
     let id = match only(headers.all("last-event-id"))? {
         // The bytes are UTF-8, as the standard has clients encode them, not Latin-1.
         Some(value) => Cow::Borrowed(core::str::from_utf8(value).map_err(|_| Refusal::LastEventId)?),
-        None => match only(raw_query_values(head.raw_query().unwrap_or_default(), "lastEventId"))? {
+        None => match only(raw_values(head.raw_query().unwrap_or_default(), "lastEventId"))? {
             Some(value) => decode(value, target::Plus::Space).map_err(|_| Refusal::LastEventId)?,
             None => return Ok(None),
         },
@@ -139,54 +140,6 @@ fn last_event_id<'h>(head: &'h RequestHead<'_>) -> Result<Option<Cow<'h, str>>, 
 fn only<T>(mut values: impl Iterator<Item = T>) -> Result<Option<T>, Refusal> {
     let value = values.next();
     if values.next().is_some() { Err(Refusal::LastEventId) } else { Ok(value) }
-}
-
-/// The undecoded values of the pairs of that name, which itself is in need of no coding.
-fn raw_query_values<'q>(query: &'q str, name: &str) -> impl Iterator<Item = &'q str> {
-    query.split('&').filter_map(move |pair| match pair.split_once('=') {
-        Some((key, value)) => (key == name).then_some(value),
-        None => (pair == name).then_some(""),
-    })
-}
-
-/// Whether an `Accept` header, here in all its fields, lets `text/event-stream` through: the most specific range that matches
-/// decides (RFC 9110 section 12.5.1). Without any range everything is accepted.
-fn accepts<'v>(fields: impl Iterator<Item = &'v [u8]>) -> bool {
-    let mut any = false;
-    let mut best: Option<(u8, bool)> = None;
-    for range in fields.flat_map(|field| field.split(|byte| *byte == b',')) {
-        let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-        let media = parts.next().unwrap_or_default();
-        if media.is_empty() {
-            continue;
-        }
-        any = true;
-        let rank = match media {
-            b"*/*" => 0,
-            _ if media.eq_ignore_ascii_case(b"text/*") => 1,
-            _ if media.eq_ignore_ascii_case(b"text/event-stream") => 2,
-            _ => continue,
-        };
-        let zero = parts.any(|part| matches!(part, [b'q' | b'Q', b'=', weight @ ..] if is_zero(weight)));
-        // Of two ranges alike (with other parameters, say) one that lets it through is enough.
-        best = match best {
-            Some((other, _)) if other > rank => best,
-            Some((other, open)) if other == rank => Some((rank, open || !zero)),
-            _ => Some((rank, !zero)),
-        };
-    }
-    !any || best.is_some_and(|(_, open)| open)
-}
-
-/// Whether a weight is 0 (RFC 9110 section 12.4.2), however many decimals it has. What is no number is not, and does not keep a
-/// client out.
-fn is_zero(weight: &[u8]) -> bool {
-    let decimals = match weight {
-        [b'0'] => return true,
-        [b'0', b'.', decimals @ ..] => decimals,
-        _ => return false,
-    };
-    decimals.iter().all(|byte| *byte == b'0')
 }
 
 /// How server streams behave; shared by all of them. Every value is a valid one.
@@ -436,38 +389,4 @@ impl ServerStream {
 fn share(whole: Duration, percent: u8, random: u32) -> Duration {
     let nanos = whole.as_nanos() * u128::from(percent) / 100 * u128::from(random) / u128::from(u32::MAX);
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn accept_is_read_with_ranges_and_weights() {
-        let accepts = |value: &str| accepts([value.as_bytes()].into_iter());
-        for value in
-            ["", "*/*", "text/*", "text/event-stream", "Text/Event-Stream;q=0.5", "application/json, */*;q=0.1", ", ,"]
-        {
-            assert!(accepts(value), "{value}");
-        }
-        for value in [
-            "application/json",
-            "text/html",
-            "text/event-stream;q=0",
-            "text/event-stream;q=0.",
-            "text/event-stream ; charset=utf-8 ; Q=0.0000",
-            "text/event-stream; q=0.000, */*",
-            "*/*;q=0",
-            "text/*;q=0,*/*",
-            "text/event-streams",
-        ] {
-            assert!(!accepts(value), "{value}");
-        }
-        // Weights that are none, or not zero.
-        for weight in ["", ".", "..", "00", ".0", "0x", "0.001", "0.0x", "-0", " 0", "1", "1.000"] {
-            assert!(accepts(&["text/event-stream;q=", weight].concat()), "{weight}");
-        }
-        assert!(super::accepts([].into_iter()));
-        assert!(super::accepts([&b"text/html"[..], b"text/event-stream"].into_iter()));
-    }
 }

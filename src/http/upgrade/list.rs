@@ -3,6 +3,7 @@
 //! Several header lines of one name are one list. Lines are kept as they lie in the head: nothing is copied, nothing is
 //! allocated, and each byte is looked at twice at most, once to check the grammar and once by whoever reads the elements.
 
+use crate::http::credentials::TOKEN_PROTOCOL;
 use crate::http::field::is_token as is_tchar;
 use core::fmt;
 
@@ -118,8 +119,10 @@ impl<'h> Iterator for Tokens<'h> {
 }
 
 impl fmt::Debug for Tokens<'_> {
+    /// Without credentials: see [`subprotocol`](crate::http::credentials::subprotocol).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(*self).finish()
+        let shown = |token| if str::starts_with(token, TOKEN_PROTOCOL) { TOKEN_PROTOCOL } else { token };
+        f.debug_list().entries(self.map(shown)).finish()
     }
 }
 

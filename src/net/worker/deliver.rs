@@ -3,9 +3,12 @@
 use super::Worker;
 use super::serve::{Cause, Sink};
 use crate::http::server::Coding;
+use crate::hub::SlowReader;
 use crate::net::config::SlowPolicy;
 use crate::net::handler::Handler;
-use crate::net::peer::{HttpLine, Mode, Wire, flag};
+use crate::net::hub::line;
+use crate::net::hub::polls::Offered;
+use crate::net::peer::{HttpLine, Mode, PeerId, Wire, flag};
 use crate::net::publish::Published;
 use crate::output::Output;
 #[cfg(feature = "deflate")]
@@ -29,6 +32,8 @@ const JOINED: usize = 64 << 10;
 /// Some publications to one topic and for all its subscribers, as each transport gets them.
 struct Run<'a> {
     publications: &'a [Arc<Published>],
+    /// As subscribers of the hub get them that are no case for the short way.
+    offered: Offered<'a>,
     frames: Option<Bytes>,
     /// The frames for WebSockets that compress, by how they do.
     #[cfg(feature = "deflate")]
@@ -40,6 +45,7 @@ impl<'a> Run<'a> {
     fn new(publications: &'a [Arc<Published>]) -> Self {
         Self {
             publications,
+            offered: Offered::new(publications),
             frames: None,
             #[cfg(feature = "deflate")]
             deflated: Vec::new(),
@@ -115,18 +121,37 @@ impl<H: Handler> Worker<H> {
             let mut len = first.len();
             let joined = |next: &&Arc<Published>| {
                 len += next.len();
-                next.topic() == first.topic() && first.except().is_none() && next.except().is_none() && len <= JOINED
+                next.topic() == first.topic()
+                    && first.is_for_all()
+                    && next.is_for_all()
+                    && first.publication().is_some() == next.publication().is_some()
+                    && len <= JOINED
             };
             let count = 1 + self.batch.iter().skip(1).take_while(joined).count();
             let run: Vec<_> = self.batch.drain(..count).collect();
             if let Some(last) = run.last() {
-                self.core.read = last.cursor();
-                sends += self.core.topics.subscribers(last.topic()).len() + 1;
+                sends += self.core.desk.topics().subscribers(last.topic()).len() + 1;
+            }
+            for published in &run {
+                let position = published.cursor().position;
+                match &self.core.hub {
+                    Some(_) => self.core.desk.apply(position, published.clone()),
+                    None => self.core.desk.pass(position),
+                }
             }
             self.fan_out(&mut Run::new(&run));
             self.core.now = self.core.clock.now();
         }
-        self.delivered() != began
+        if self.delivered() != began {
+            if self.core.hub.is_some() {
+                self.plan_sweep();
+                let (peers, worker) = (&self.peers, self.core.worker);
+                let id = |index| Some(PeerId { worker, index, generation: peers.get(index)?.generation });
+                line::pump_overtaken(&mut self.core, id);
+            }
+            return true;
+        }
+        false
     }
 
     /// Sends the same bytes to every subscriber: straight to the socket, and into its queue only where it blocks.
@@ -137,10 +162,23 @@ impl<H: Handler> Worker<H> {
         let count = run.publications.len() as u64;
         let (mut delivered, mut bytes) = (0, 0);
         let now = self.core.now;
-        for &index in self.core.topics.subscribers(first.topic()) {
+        let session = first.publication().and_then(|publication| publication.except());
+        let policy = first.publication().map(|_| self.core.desk.config().policies.of(first.topic()).slow);
+        for &index in self.core.desk.topics().subscribers(first.topic()) {
             let Some(peer) = self.peers.get_mut(index) else { continue };
             if except.is_some_and(|id| id.index == index && id.generation == peer.generation) {
                 continue;
+            }
+            if peer.meta.has(flag::HUB) {
+                // The hub carries events, and nothing else.
+                let kept_from = session.is_some() && self.core.desk.member(index).map(|(own, _)| own) == session;
+                if policy.is_none() || kept_from {
+                    continue;
+                }
+                if peer.meta.has(flag::ASIDE) {
+                    aside.push(index);
+                    continue;
+                }
             }
             let queues = peer.cold.as_ref().is_some_and(|cold| cold.outbox.is_some());
             let (payload, messages) = match &mut peer.wire {
@@ -194,9 +232,17 @@ impl<H: Handler> Worker<H> {
             let mut outbox = Output::with_limit(self.core.settings.queue.limit);
             outbox.push_unsent(rest);
             self.core.counters.queued.add(outbox.len() as u64);
+            peer.cold().outbox = Some(Box::new(outbox));
+            let slow = match policy.filter(|_| peer.meta.has(flag::HUB)) {
+                Some(SlowReader::Close) => Some(self.core.settings.queue.stall()),
+                Some(SlowReader::FallBehind) => None,
+                None => match self.core.settings.queue.slow {
+                    SlowPolicy::Close { after } => Some(after),
+                    SlowPolicy::Drop => None,
+                },
+            };
             let cold = peer.cold();
-            cold.outbox = Some(Box::new(outbox));
-            if let SlowPolicy::Close { after } = self.core.settings.queue.slow {
+            if let Some(after) = slow {
                 cold.stall = Some(now + after);
             }
             aside.push(index);
@@ -219,6 +265,10 @@ impl<H: Handler> Worker<H> {
         if peer.cold.as_ref().is_some_and(|cold| cold.outbox.is_some()) && !peer.meta.has(flag::AWAITS_WRITABLE) {
             // It began to block just now, with what there is.
             self.settle(index, 0);
+            return;
+        }
+        if peer.meta.has(flag::HUB) {
+            self.serve(index, Cause::Offer(&run.offered));
             return;
         }
         for publication in run.publications {

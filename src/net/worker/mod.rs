@@ -3,6 +3,8 @@
 mod accept;
 mod deliver;
 mod drain;
+mod feed;
+mod hub;
 mod read;
 mod serve;
 
@@ -18,7 +20,7 @@ use super::publish::Published;
 use super::shared::{Handle, Shared, What};
 use super::slab::Slab;
 use super::timers::{Link, Links, Wheel};
-use crate::hub::{Reader, Topics};
+use crate::hub::{Desk, Reader};
 use crate::input::Buffers;
 use crate::output::Output;
 use crate::time::{Instant, earlier};
@@ -28,7 +30,7 @@ use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token, Waker};
 use serve::Cause;
-pub(super) use serve::Sink;
+pub(super) use serve::{Sink, give_up};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -180,13 +182,16 @@ impl<H: Handler> Worker<H> {
         let settings = shared.settings.clone();
         let now = shared.time.now();
         let (reader, seen, read) = shared.log.add_reader();
+        let config = shared.hub.as_ref().map_or_else(Arc::default, |hub| hub.config.clone());
+        let desk = Desk::new(config, settings.topics, shared.log.id(), read.position);
         let core = Core {
             worker: number,
             now,
             clock: shared.time,
-            topics: Topics::new(settings.topics),
+            desk,
+            hub: shared.hub.clone(),
+            hub_due: None,
             log: shared.log.clone(),
-            read,
             counters: shared.counters(number).clone(),
             random: Random::new()?,
             doors: Doors::new(shared.addresses.clone()),
@@ -278,6 +283,7 @@ impl<H: Handler> Worker<H> {
             return Some(Duration::ZERO);
         }
         let mut at = earlier(self.wheel.poll_timeout(), self.alarm);
+        at = earlier(at, self.core.hub_due);
         at = earlier(at, self.drain.as_ref().map(Drain::poll_timeout));
         for acceptor in &self.acceptors {
             at = earlier(at, acceptor.poll_timeout());
@@ -386,6 +392,7 @@ impl<H: Handler> Worker<H> {
             self.time_out(index);
         }
         self.due = due;
+        self.see_to_hub();
         if self.alarm.is_some_and(|at| at <= now) {
             self.alarm = None;
             let (handler, mut control) = self.control();
@@ -459,6 +466,20 @@ impl<H: Handler> Worker<H> {
                         }
                     }
                 }
+                Command::Pump(id) => {
+                    if let Some(index) = self.local(id) {
+                        self.serve(index, Cause::Pump);
+                    }
+                }
+                Command::Release(id) => match self.local(id) {
+                    Some(index) => self.serve(index, Cause::Release),
+                    None => self.shared.post(id, self.core.worker, Command::Release(id)),
+                },
+                Command::Acknowledge(id, session, cursor) => match self.local(id) {
+                    Some(index) => self.serve(index, Cause::Acknowledge(session, cursor)),
+                    None => self.shared.post(id, self.core.worker, Command::Acknowledge(id, session, cursor)),
+                },
+                Command::Revoke(revocation) => self.revoke(&revocation),
                 Command::Drain(config) => self.start_drain(config),
                 Command::Stop => self.stop(),
             }
@@ -471,6 +492,11 @@ impl<H: Handler> Worker<H> {
             return None;
         }
         self.peers.get_if(id.index, id.generation).map(|_| id.index)
+    }
+
+    fn id(&self, index: u32) -> Option<PeerId> {
+        let generation = self.peers.get(index)?.generation;
+        Some(PeerId { worker: self.core.worker, index, generation })
     }
 
     fn control(&mut self) -> (&mut H, Control<'_, H>) {
@@ -526,7 +552,9 @@ impl<H: Handler> Worker<H> {
     /// Forgets a connection. Whoever calls this has told the handler.
     fn remove(&mut self, index: u32) {
         self.wheel.clear(&mut self.peers, index);
-        self.core.topics.forget(index);
+        if let Some(id) = self.id(index) {
+            self.core.leave(id);
+        }
         self.core.doors.leave(index);
         let peer = self.peers.remove(index);
         self.core.counters.queued.sub(peer.queued() as u64);

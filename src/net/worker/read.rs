@@ -1,7 +1,8 @@
 //! Reading from a connection, and serving it in the usual case.
 
 use super::Worker;
-use super::serve::{Cause, Fed, Sink, feed_websocket};
+use super::feed::feed_websocket;
+use super::serve::{Cause, Fed, Sink};
 use crate::Input;
 use crate::net::context::{Context, InPlace, Line};
 use crate::net::handler::Handler;

@@ -1,19 +1,20 @@
 //! Serving one connection: read, feed, let the handler act, write, and see what is due next.
 
 use super::Worker;
+use super::feed::{feed_client, feed_http, feed_websocket};
 use crate::Input;
-use crate::http::server::Event as HttpEvent;
-use crate::http::{self, Response};
-use crate::net::client::ClientStep;
+use crate::http::Response;
+use crate::hub::{Cursor, SessionId};
 use crate::net::config::SlowPolicy;
 use crate::net::context::{Context, InPlace, Line, SendError};
 use crate::net::core::Command;
 use crate::net::counters::Transport;
-use crate::net::handler::{ConnectError, Ended, Handler, Message};
+use crate::net::handler::{ConnectError, Handler};
+use crate::net::hub::line;
+use crate::net::hub::polls::{self, Offered};
 use crate::net::peer::{HttpLine, Kept, Mode, Peer, PeerId, Wire, flag};
 use crate::net::publish::Published;
 use crate::output::Output;
-use crate::sse;
 use crate::time::Instant;
 use crate::ws::{self, CloseCode, Connection, Prepared};
 use bytes::Bytes;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use std::vec::Vec;
 
 /// With so much to write, it is written before more is handled.
-const FLUSH: usize = 256 << 10;
+pub(super) const FLUSH: usize = 256 << 10;
 
 /// What a connection is looked at for.
 pub(super) enum Cause<'a> {
@@ -57,6 +58,15 @@ pub(super) enum Cause<'a> {
     SendBlock(&'a Bytes),
     Close(CloseCode, &'a str),
     Publication(&'a Arc<Published>),
+    /// Events of one topic for a subscriber of the hub's that is no case for the short way.
+    Offer(&'a Offered<'a>),
+    /// There may be room for what a subscriber has still to get.
+    Pump,
+    /// A newer poll of the session has come.
+    Release,
+    Acknowledge(SessionId, Cursor),
+    /// A topic, or everything, is taken from it.
+    Revoke(Option<&'a str>),
     /// Let go of it, in order.
     Drain(CloseCode),
     /// An outgoing connection was made, or not.
@@ -107,6 +117,7 @@ impl<H: Handler> Worker<H> {
     pub(super) fn serve(&mut self, index: u32, cause: Cause<'_>) {
         let Self { handler, peers, core, scratch, buffer, buffers, wheel, .. } = self;
         let Some(peer) = peers.get_mut(index) else { return };
+        peer.unpark(&core.settings.http);
         let id = PeerId { worker: core.worker, index, generation: peer.generation };
         let Peer { wire, state, cold, socket, meta, .. } = peer;
         let mut own = match cold {
@@ -153,7 +164,7 @@ impl<H: Handler> Worker<H> {
                 Wire::WebSocket(ws) => Line::WebSocket(ws),
                 Wire::Http(line) => Line::Http(line),
                 Wire::Client(line) => Line::Client(line),
-                Wire::Lingering(_) | Wire::Vacant(_) => Line::Over,
+                Wire::Lingering(_) | Wire::Parked(_) | Wire::Vacant(_) => Line::Over,
             };
             let mut cx =
                 Context { id, line, state, cold, meta, socket: socket.as_ref(), out, in_place: InPlace::NONE, core };
@@ -167,6 +178,7 @@ impl<H: Handler> Worker<H> {
                     act(handler, &mut cx, cause);
                 } else if std::mem::take(&mut opened) {
                     handler.opened(&mut cx);
+                    line::opened(&mut cx);
                 }
                 match &cx.line {
                     Line::WebSocket(_) => feed_websocket(handler, &mut cx, &mut input, half),
@@ -342,7 +354,7 @@ impl<H: Handler> Worker<H> {
             }
             if queued == 0 {
                 cold.stall = None;
-                emptied = cold.wants_writable || cold.lost > 0;
+                emptied = cold.wants_writable || cold.lost > 0 || std::mem::take(&mut cold.pumps);
             } else if wrote > 0
                 && cold.stall.is_some()
                 && let SlowPolicy::Close { after } = queue.slow
@@ -361,6 +373,7 @@ impl<H: Handler> Worker<H> {
             *until = now + self.core.settings.linger;
         }
         peer.cool();
+        peer.park();
         let resumed = !peer.is_paused()
             && (peer.meta.has(flag::READABLE)
                 || (wants_input && peer.cold.as_ref().is_some_and(|cold| !cold.kept.is_empty())));
@@ -386,11 +399,14 @@ impl<H: Handler> Worker<H> {
     /// The connection is over, and the handler was told. What is written must arrive: the peer's own end, or a deadline, closes it.
     pub(super) fn finish(&mut self, index: u32) {
         let now = self.core.now;
+        let worker = self.core.worker;
         let Some(peer) = self.peers.get_mut(index) else { return };
+        let id = PeerId { worker, index, generation: peer.generation };
         if !matches!(peer.wire, Wire::Lingering(_)) {
             peer.wire = Wire::Lingering(now + self.core.settings.linger);
             peer.state = H::State::default();
-            self.core.topics.forget(index);
+            peer.meta.clear(flag::HUB | flag::ASIDE);
+            self.core.leave(id);
             if let Some(cold) = peer.cold.take()
                 && let Some(outbox) = cold.outbox
             {
@@ -459,6 +475,7 @@ fn act<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, cause: Cause
             if wanted {
                 handler.writable(cx);
             }
+            line::pump(cx);
         }
         Cause::Timer => act_on_time(handler, cx),
         Cause::Send(message) => {
@@ -471,6 +488,11 @@ fn act<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, cause: Cause
             let outcome = cx.line.stream().and_then(|(http, stream)| Ok(stream.send_shared(http, block, cx.out, now)?));
             account(cx, outcome);
         }
+        Cause::Offer(offered) => line::offer(cx, offered),
+        Cause::Pump => line::pump(cx),
+        Cause::Release => polls::release(cx),
+        Cause::Acknowledge(session, cursor) => line::acknowledge(cx, session, cursor),
+        Cause::Revoke(topic) => line::revoke(cx, topic),
         Cause::Close(code, reason) => cx.close(code, reason),
         Cause::Publication(publication) => {
             if let Line::Http(HttpLine { mode: Mode::Held, .. }) = cx.line {
@@ -516,7 +538,7 @@ fn account<S>(cx: &mut Context<'_, S>, outcome: Result<(), SendError>) {
 }
 
 /// Closes a peer that does not take what others send it.
-fn give_up<S>(cx: &mut Context<'_, S>) {
+pub(in crate::net) fn give_up<S>(cx: &mut Context<'_, S>) {
     cx.core.counters.slow_closed.add(1);
     if let Some(cold) = cx.cold {
         cold.stall = None;
@@ -541,14 +563,26 @@ fn act_on_time<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>) {
             answer(line, 204, &[], cx.out);
         }
     }
+    line::handle_timeout(cx);
     if cx.cold.as_ref().is_some_and(|cold| due(&cold.stall)) {
         give_up(cx);
     }
     match &mut cx.line {
-        Line::WebSocket(ws) => ws.handle_timeout(now, cx.out),
+        Line::WebSocket(ws) => {
+            let before = cx.out.len();
+            ws.handle_timeout(now, cx.out);
+            if cx.out.len() > before {
+                // It was silent for a heartbeat.
+                line::beat(cx);
+            }
+        }
         Line::Http(HttpLine { http, mode: Mode::Stream(stream), .. }) => {
             http.handle_timeout(now, cx.out);
-            stream.handle_timeout(http, now, cx.out);
+            if stream.poll_timeout() <= now && cx.meta.has(flag::HUB) {
+                line::beat(cx);
+            } else {
+                stream.handle_timeout(http, now, cx.out);
+            }
         }
         Line::Http(line) => line.http.handle_timeout(now, cx.out),
         Line::Client(line) => line.handle_timeout(now, cx.out),
@@ -576,209 +610,13 @@ fn drain<S>(cx: &mut Context<'_, S>, code: CloseCode, random: u64) {
 }
 
 /// Answers a request in the loop's own name. Where there is no room the connection ends instead.
-fn answer(line: &mut HttpLine, status: u16, headers: &[(&str, &str)], out: &mut Output) {
+pub(super) fn answer(line: &mut HttpLine, status: u16, headers: &[(&str, &str)], out: &mut Output) {
     // That a hold is over is seen, and counted, where the line is fed.
     if !matches!(line.mode, Mode::Held) {
         line.mode = Mode::Plain;
     }
     if line.http.respond(&Response::new(status).headers(headers), &[], out).is_err() {
         line.http.abort();
-    }
-}
-
-/// Feeds a WebSocket and hands out what comes of it.
-pub(super) fn feed_websocket<H: Handler>(
-    handler: &mut H,
-    cx: &mut Context<'_, H::State>,
-    input: &mut Input<'_>,
-    half: usize,
-) -> Fed {
-    let now = cx.core.now;
-    // Behind a blocked socket it is the queue that counts; else what is written in one go.
-    let most = if cx.out.is_blocked() { half } else { half.min(FLUSH) };
-    #[cfg(feature = "deflate")]
-    if let Line::WebSocket(ws) = &cx.line
-        && ws.deflate().is_some()
-        && cx.out.len() > half
-        && !(input.is_empty() || ws.is_ended())
-    {
-        return Fed::Flush;
-    }
-    let mut messages = 0;
-    let fed = loop {
-        if cx.is_paused() && !input.is_empty() {
-            break Fed::Paused;
-        }
-        let Line::WebSocket(ws) = &mut cx.line else { break Fed::Dry };
-        // What a client has not moved may lie there too.
-        let address = if ws.is_server() { input.reply_address() } else { InPlace::NOWHERE };
-        match ws.next_event_movable(input, cx.out, now) {
-            Ok(Some(event @ (ws::Event::Text(_) | ws::Event::Binary(_)))) => {
-                let message = match event {
-                    ws::Event::Text(text) => Message::Text(text),
-                    ws::Event::Binary(bytes) => Message::Binary(bytes),
-                    _ => break Fed::Dry,
-                };
-                messages += 1;
-                cx.in_place.address = address;
-                handler.message(message, cx);
-                reply_in_place(cx, input);
-            }
-            Ok(None) => break Fed::Dry,
-            Ok(Some(ws::Event::Closed(closed))) => {
-                cx.core.counters.websocket_closed(&closed, cx.meta.age(now));
-                cx.meta.clear(flag::REPORTED);
-                handler.closed(&Ended::WebSocket(closed), cx);
-                break Fed::Over;
-            }
-            Ok(Some(event)) => {
-                if let ws::Event::Pong { round_trip: Some(round_trip), .. } = event {
-                    cx.core.counters.round_trip(round_trip);
-                }
-                handler.frame(&event, cx);
-            }
-            Err(_) => {}
-        }
-        if cx.in_place.bytes + cx.out.len() >= most {
-            break Fed::Flush;
-        }
-    };
-    cx.core.counters.messages_in.add(messages);
-    fed
-}
-
-/// Sends the message back that was handled just now, if the handler wants that.
-#[inline(always)]
-fn reply_in_place<S>(cx: &mut Context<'_, S>, input: &mut Input<'_>) {
-    // The address may stay: what a server has not moved lies further behind.
-    if let Some(kind) = cx.in_place.reply.take() {
-        Connection::reply_in_place(kind, cx.in_place.len, input);
-        cx.in_place.bytes = input.replied();
-    }
-}
-
-/// Feeds an HTTP connection and hands out what comes of it.
-fn feed_http<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input: &mut Input<'_>, half: usize) -> Fed {
-    let now = cx.core.now;
-    let most = if cx.out.is_blocked() { half } else { half.min(FLUSH) };
-    loop {
-        if cx.is_paused() && !input.is_empty() {
-            return Fed::Paused;
-        }
-        let Line::Http(line) = &mut cx.line else { return Fed::Dry };
-        if matches!(line.mode, Mode::Held) && !line.http.owes_answer() && !line.http.is_finished() {
-            line.mode = Mode::Plain;
-            cx.meta.clear(flag::REPORTED);
-            cx.core.counters.closed(Transport::LongPoll, line.age(now));
-            // The hold's; they would be a riddle to the handler now.
-            cx.core.topics.forget(cx.id.index);
-            if let Some(cold) = cx.cold {
-                cold.timer = None;
-            }
-        }
-        match line.http.next_event(input, cx.out, now) {
-            Ok(Some(HttpEvent::Request(head))) => {
-                cx.core.counters.requests.add(1);
-                line.mode = Mode::Plain;
-                line.body = Vec::new();
-                // Whoever asked before on this connection may have been another: proxies pool them.
-                cx.core.topics.forget(cx.id.index);
-                if cx.core.draining {
-                    line.http.shut_down();
-                    answer(line, 503, &[("Retry-After", "1")], cx.out);
-                    continue;
-                }
-                if cx.core.doors.speak_for(cx.id.index, &head.headers(), &cx.core.settings.proxies).is_err() {
-                    cx.core.counters.refused.add(1);
-                    line.http.shut_down();
-                    answer(line, 429, &[("Retry-After", "1")], cx.out);
-                    continue;
-                }
-                handler.request(&head, cx);
-            }
-            Ok(Some(HttpEvent::Body(data))) => {
-                if matches!(line.mode, Mode::Body) {
-                    line.body.extend_from_slice(data);
-                }
-                continue;
-            }
-            Ok(Some(HttpEvent::BodyEnd)) => {
-                if !matches!(line.mode, Mode::Body) {
-                    continue;
-                }
-                line.mode = Mode::Plain;
-                let body = std::mem::take(&mut line.body);
-                handler.body(&body, cx);
-            }
-            Ok(Some(HttpEvent::Closed(closed))) => {
-                let ended = match line.mode {
-                    Mode::Stream(_) => Some((Transport::EventStream, Ended::Stream(closed))),
-                    Mode::Held => Some((Transport::LongPoll, Ended::Held(closed))),
-                    Mode::Plain | Mode::Body => None,
-                };
-                if !matches!(line.mode, Mode::Stream(_)) {
-                    cx.core.counters.closed(Transport::Http, cx.meta.age(now));
-                    if matches!(closed, http::Closed::Error(_)) {
-                        cx.core.counters.failed(Transport::Http);
-                    }
-                }
-                if let Some((transport, ended)) = ended
-                    && cx.meta.has(flag::REPORTED)
-                {
-                    cx.meta.clear(flag::REPORTED);
-                    cx.core.counters.closed(transport, line.age(now));
-                    // A client that simply left is no failure.
-                    if !matches!(closed, http::Closed::Finished | http::Closed::PeerClosed) {
-                        cx.core.counters.failed(transport);
-                    }
-                    // A held request that was answered is not one whose client went away.
-                    if ended != Ended::Held(http::Closed::Finished) {
-                        handler.closed(&ended, cx);
-                    }
-                }
-                return Fed::Over;
-            }
-            Ok(None) => return Fed::Dry,
-            Err(_) => continue,
-        }
-        let Line::Http(line) = &mut cx.line else { return Fed::Dry };
-        if let Some(upgrading) = line.upgraded.take() {
-            let seed = cx.core.random.seed();
-            return Fed::Upgraded(upgrading.connection(seed, now));
-        }
-        if matches!(line.mode, Mode::Plain) && line.http.owes_answer() {
-            cx.core.counters.failed(Transport::Http);
-            answer(line, 500, &[], cx.out);
-        }
-        if cx.out.len() >= most {
-            return Fed::Flush;
-        }
-    }
-}
-
-/// Feeds an outgoing connection that is not a WebSocket, or not yet.
-fn feed_client<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, input: &mut Input<'_>) -> Fed {
-    let now = cx.core.now;
-    loop {
-        if cx.is_paused() && !input.is_empty() {
-            return Fed::Paused;
-        }
-        let Line::Client(line) = &mut cx.line else { return Fed::Dry };
-        match line.step(input, cx.out, now, &mut cx.core.random) {
-            ClientStep::Dry => return Fed::Dry,
-            ClientStep::Opened(connection) => return Fed::Upgraded(connection),
-            ClientStep::Connect => return Fed::Connect,
-            ClientStep::Event(event) => {
-                handler.event(&event, cx);
-                if let sse::EventSourceEvent::Disconnected { .. } = event {
-                    return Fed::Disconnected;
-                }
-            }
-            ClientStep::Failed(ended) => {
-                handler.closed(&ended, cx);
-                return Fed::Over;
-            }
-        }
     }
 }
 

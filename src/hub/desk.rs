@@ -1,0 +1,605 @@
+//! One worker's hub: who is attached, what each of them has had, and what comes next for each.
+
+use crate::hub::attach::{Delivery, Resume};
+use crate::hub::authority::Identity;
+use crate::hub::config::HubConfig;
+use crate::hub::cursor::{Cursor, LogId, Position};
+use crate::hub::member::{Acknowledging, Behind, Gap, Member, Own, Owns, Place};
+use crate::hub::notice::{self, GapReason};
+use crate::hub::publication::{Carry, Publication};
+use crate::hub::rate::{Bucket, RateExceeded};
+use crate::hub::retained::Retained;
+use crate::hub::session::SessionId;
+use crate::hub::topic::TopicError;
+use crate::hub::topics::{Subscribed, TopicLimits, Topics, Unsubscribed};
+use crate::time::Instant;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+/// One worker's replica of the hub. Every worker [applies](Self::apply) the same publications in the same order, so all retain the same.
+///
+/// A subscriber is a number, as for [`Topics`]; one that is [attached](Self::attach) is a _member_. What is applied goes to the topic's
+/// [`subscribers`](Topics::subscribers) at once: to a [plain](Self::is_plain) member as it is, to any other as [`offer`](Self::offer) says.
+/// What a member missed, it [pulls](Self::pull), as fast as its connection takes it.
+///
+/// # Contract
+///
+/// - Every member gets each event of its topics at most once (but for what it was to acknowledge and did not), in ascending position; and either
+///   all of them behind the cursor it came with, or a gap notice that names the topics.
+/// - No memory is held for what a member has still to get: it is in the histories, or it is gone and told as a gap.
+/// - Calls may come in any order; a member that is not there has nothing to pull.
+#[derive(Debug)]
+pub struct Desk<C> {
+    config: Arc<HubConfig>,
+    log: LogId,
+    applied: Position,
+    topics: Topics,
+    retained: Retained<C>,
+    members: Vec<Option<Box<Member>>>,
+    /// Members whose cursor is beyond what was applied here: they wait for that.
+    ahead: Vec<u32>,
+}
+
+/// Who attaches, to what, and from where on.
+#[derive(Clone, Debug)]
+pub struct Attachment<'a> {
+    /// The session.
+    pub session: SessionId,
+    /// Whose it is.
+    pub identity: Identity,
+    /// The topics, some with a cursor of their own.
+    pub topics: &'a [(&'a str, Option<Resume>)],
+    /// Where the others go on.
+    pub resume: Resume,
+    /// Whether what is sent has to be acknowledged, or is sent again.
+    pub delivery: Delivery,
+    /// What the session acknowledged before: it goes on from there, wherever its cursor is.
+    pub acknowledged: Option<Position>,
+    /// The position given out last in the log, which may be beyond what this worker has applied.
+    pub head: Position,
+}
+
+/// Something for a member.
+#[derive(Clone, Debug)]
+pub enum Item<C> {
+    /// An event.
+    Publication(C),
+    /// A block of the protocol's own.
+    Notice(Bytes),
+}
+
+/// How much a member takes at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Most {
+    /// Events.
+    pub events: usize,
+    /// Bytes of blocks.
+    pub bytes: usize,
+    /// Whether these hold for the first event, too.
+    pub first: First,
+}
+
+/// What the first event of a pull may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First {
+    /// Of any length: the queue is empty, or the answer has no bound but this.
+    Any,
+    /// One that fits: else it waits for the next pull.
+    Fitting,
+}
+
+/// How a pull ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pulled {
+    /// There is more: pull again when there is room.
+    More,
+    /// That was all, for the first time: the attach ends with presence and a [`position`](Desk::position) block.
+    Attached,
+    /// That was all. From here on it is live.
+    CaughtUp,
+}
+
+/// What becomes of an event for a member that is not plain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// Send it now.
+    Send,
+    /// Not now: it comes with the next pull. Or never, as it is not for this member.
+    Skip,
+}
+
+impl<C: Carry> Desk<C> {
+    /// A hub of a log that begins at `origin`: nothing applied, nobody attached.
+    pub fn new(config: Arc<HubConfig>, topics: TopicLimits, log: LogId, origin: Position) -> Self {
+        let retained = Retained::new(config.retained, origin);
+        Self {
+            config,
+            log,
+            applied: origin,
+            topics: Topics::new(topics),
+            retained,
+            members: Vec::new(),
+            ahead: Vec::new(),
+        }
+    }
+
+    /// Subscribers and topics. Those that are no members may be changed directly.
+    pub fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
+    /// As [`topics`](Self::topics).
+    pub fn topics_mut(&mut self) -> &mut Topics {
+        &mut self.topics
+    }
+
+    /// What is retained.
+    pub fn retained(&self) -> &Retained<C> {
+        &self.retained
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &Arc<HubConfig> {
+        &self.config
+    }
+
+    /// Up to where publications were applied.
+    pub fn position(&self) -> Cursor {
+        Cursor { position: self.applied, log: Some(self.log) }
+    }
+
+    /// Applies a publication: it is retained, if its topic does that. Positions ascend. Send it to the subscribers next.
+    pub fn apply(&mut self, position: Position, carried: C) {
+        self.applied = self.applied.max(position);
+        let Some(publication) = carried.publication() else { return };
+        let entry = publication.entry();
+        if !entry.is_ephemeral() {
+            let topic = entry.topic();
+            let limits = self.config.policies.of(topic).history;
+            // The topic's name lies in what is given away.
+            let topic: Box<str> = topic.into();
+            self.retained.push(&topic, &limits, carried);
+        }
+    }
+
+    /// Notes that something was published that is no event of the hub's, or that nothing is retained here.
+    pub fn pass(&mut self, position: Position) {
+        self.applied = self.applied.max(position);
+    }
+
+    /// Lets go of what is too old. `unix_ms` as positions have it.
+    pub fn let_go(&mut self, unix_ms: u64) {
+        self.retained.let_go(unix_ms);
+    }
+
+    /// Lets go of so many bytes of histories and more, the oldest first: where a budget is shared with others.
+    pub fn shed(&mut self, bytes: usize) -> usize {
+        self.retained.shed(bytes)
+    }
+
+    // Members.
+
+    /// Attaches a subscriber, in one step: what is behind its cursor it gets by [pulling](Self::pull), what is applied from now on besides.
+    ///
+    /// # Errors
+    ///
+    /// [`TopicError`]: it is subscribed to nothing.
+    pub fn attach(&mut self, subscriber: u32, who: &Attachment<'_>) -> Result<(), TopicError> {
+        self.detach(subscriber);
+        let mut own = Owns::default();
+        let (at, reason) = self.begin(who.resume, who.head);
+        let mut behind = Behind { at, told: Vec::new(), gaps: Vec::new(), first: true };
+        for &(topic, cursor) in who.topics {
+            if let Err(error) = self.topics.subscribe(subscriber, topic) {
+                self.topics.forget(subscriber);
+                return Err(error);
+            }
+            match cursor {
+                Some(resume) => own.push(self.own(topic, resume, who.head)),
+                None => self.told(&mut behind, topic, reason),
+            }
+        }
+        let acknowledging = match who.delivery {
+            Delivery::Plain => None,
+            Delivery::Acknowledged => {
+                if let Some(before) = who.acknowledged
+                    && reason == Begin::Known
+                {
+                    behind.at = behind.at.min(before);
+                }
+                Some(Box::new(Acknowledging { acknowledged: behind.at.min(self.applied), sent: behind.at, due: None }))
+            }
+        };
+        let member = Member {
+            session: who.session,
+            identity: who.identity.clone(),
+            place: Place::Behind(Box::new(behind)),
+            own,
+            acknowledging,
+            rate: Bucket::new(),
+        };
+        self.insert(subscriber, member);
+        Ok(())
+    }
+
+    /// Ends a member and its subscriptions. Nothing happens to who is none but that its subscriptions end.
+    pub fn detach(&mut self, subscriber: u32) {
+        self.topics.forget(subscriber);
+        if let Some(slot) = self.members.get_mut(subscriber as usize) {
+            *slot = None;
+            while let Some(None) = self.members.last() {
+                self.members.pop();
+            }
+            if self.members.capacity() > 64 && self.members.len() < self.members.capacity() / 4 {
+                self.members.shrink_to(self.members.len() * 2);
+            }
+        }
+    }
+
+    /// The session and the identity of a member.
+    pub fn member(&self, subscriber: u32) -> Option<(SessionId, &Identity)> {
+        self.at(subscriber).map(|member| (member.session, &member.identity))
+    }
+
+    /// The members, with session and identity. O(subscribers).
+    pub fn members(&self) -> impl Iterator<Item = (u32, SessionId, &Identity)> {
+        self.members.iter().enumerate().filter_map(|(number, member)| {
+            let member = member.as_ref()?;
+            Some((number as u32, member.session, &member.identity))
+        })
+    }
+
+    /// Adds a topic to a member: with an older cursor it has one of its own until it has caught up. Ends with a
+    /// `tautline.subscribed`, which is pulled.
+    ///
+    /// # Errors
+    ///
+    /// [`TopicError`]: nothing changed.
+    pub fn subscribe(
+        &mut self,
+        subscriber: u32,
+        topic: &str,
+        cursor: Option<Cursor>,
+        head: Position,
+    ) -> Result<Subscribed, TopicError> {
+        let subscribed = self.topics.subscribe(subscriber, topic)?;
+        if subscribed == Subscribed::New {
+            let own = self.own(topic, cursor.map_or(Resume::Live, Resume::At), head);
+            if let Some(member) = self.at_mut(subscriber) {
+                member.own.push(own);
+            }
+        }
+        Ok(subscribed)
+    }
+
+    /// Takes a topic from a member.
+    pub fn unsubscribe(&mut self, subscriber: u32, topic: &str) -> Unsubscribed {
+        if let Some(member) = self.at_mut(subscriber) {
+            member.own.retain(|own| *own.topic != *topic);
+            if let Place::Behind(behind) = &mut member.place {
+                behind.gaps.retain(|gap| *gap.topic != *topic);
+            }
+        }
+        self.topics.unsubscribe(subscriber, topic)
+    }
+
+    /// Notes that a member has received everything up to a cursor. One of another log, or beyond what was sent, counts as nothing.
+    pub fn acknowledge(&mut self, subscriber: u32, cursor: Cursor, now: Instant) -> Option<Position> {
+        let (log, within) = (self.log, self.config.acknowledge_within);
+        let acknowledging = self.at_mut(subscriber)?.acknowledging.as_mut()?;
+        if cursor.log != Some(log) || cursor.position > acknowledging.sent {
+            return None;
+        }
+        if cursor.position > acknowledging.acknowledged {
+            acknowledging.acknowledged = cursor.position;
+            acknowledging.due = (acknowledging.sent > cursor.position).then(|| now + within);
+        }
+        Some(acknowledging.acknowledged)
+    }
+
+    /// Up to where a member acknowledged, if it does that.
+    pub fn acknowledged(&self, subscriber: u32) -> Option<Position> {
+        Some(self.at(subscriber)?.acknowledging.as_ref()?.acknowledged)
+    }
+
+    /// Counts a publication of a member's.
+    ///
+    /// # Errors
+    ///
+    /// [`RateExceeded`]: it publishes too often.
+    pub fn count_publication(&mut self, subscriber: u32, now: Instant) -> Result<(), RateExceeded> {
+        let limit = self.config.rate;
+        match self.at_mut(subscriber) {
+            Some(member) => member.rate.take(&limit, now),
+            None => Ok(()),
+        }
+    }
+
+    // What comes next.
+
+    /// Whether what is applied goes to this subscriber as it is: it is no member, or a live one that nothing else is to be seen to for.
+    #[inline]
+    pub fn is_plain(&self, subscriber: u32) -> bool {
+        self.at(subscriber).is_none_or(|member| {
+            matches!(member.place, Place::Live) && member.own.as_slice().is_empty() && member.acknowledging.is_none()
+        })
+    }
+
+    /// Whether a member is behind, or a topic of its is: it is to [pull](Self::pull).
+    pub fn is_behind(&self, subscriber: u32) -> bool {
+        self.at(subscriber)
+            .is_some_and(|member| matches!(member.place, Place::Behind(_)) || !member.own.as_slice().is_empty())
+    }
+
+    /// What to do with an event that was just applied, for a member that is not plain.
+    pub fn offer(&mut self, subscriber: u32, publication: &Publication, now: Instant) -> Offer {
+        let within = self.config.acknowledge_within;
+        let Some(member) = self.at_mut(subscriber) else { return Offer::Send };
+        let topic = publication.entry().topic();
+        let ephemeral = publication.entry().is_ephemeral();
+        let later = match &member.place {
+            // What has no place in the order is not asked for its place.
+            Place::Behind(_) => !ephemeral,
+            Place::Live => !ephemeral && member.own.as_slice().iter().any(|own| *own.topic == *topic),
+        };
+        if later || publication.except() == Some(member.session) {
+            return Offer::Skip;
+        }
+        if !ephemeral && let Some(acknowledging) = &mut member.acknowledging {
+            acknowledging.note(publication.cursor().position, now + within);
+        }
+        Offer::Send
+    }
+
+    /// Notes that a member did not take an event: it goes on behind it when it [pulls](Self::pull).
+    pub fn fall_behind(&mut self, subscriber: u32, missed: Position) {
+        let Some(member) = self.at_mut(subscriber) else { return };
+        if let Place::Live = member.place {
+            let at = missed.before();
+            member.place = Place::Behind(Box::new(Behind { at, told: Vec::new(), gaps: Vec::new(), first: false }));
+        }
+    }
+
+    /// Gives a member what comes next for it, as much as it takes. O(log topics) for each event.
+    pub fn pull(&mut self, subscriber: u32, most: Most, now: Instant, into: &mut Vec<Item<C>>) -> Pulled {
+        let Some(mut member) = self.members.get_mut(subscriber as usize).and_then(Option::take) else {
+            return Pulled::CaughtUp;
+        };
+        let pulled = self.pull_for(subscriber, &mut member, most, now, into);
+        self.members[subscriber as usize] = Some(member);
+        pulled
+    }
+
+    /// Up to where a member has everything of its topics, if it had what it pulled.
+    pub fn position_of(&self, subscriber: u32) -> Cursor {
+        let position = match self.at(subscriber).map(|member| &member.place) {
+            Some(Place::Behind(behind)) => behind.at,
+            _ => self.applied,
+        };
+        Cursor { position, log: Some(self.log) }
+    }
+
+    /// Members whose cursor was beyond what was applied, and is not any more: they are to pull.
+    pub fn take_overtaken(&mut self) -> Vec<u32> {
+        let applied = self.applied;
+        let mut overtaken = Vec::new();
+        let members = &self.members;
+        self.ahead.retain(|&subscriber| {
+            let Some(Some(member)) = members.get(subscriber as usize) else { return false };
+            let waits = member.beyond(applied);
+            if !waits {
+                overtaken.push(subscriber);
+            }
+            waits
+        });
+        overtaken
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called for a member.
+    pub fn poll_timeout(&self, subscriber: u32) -> Option<Instant> {
+        self.at(subscriber)?.acknowledging.as_ref()?.due
+    }
+
+    /// What was not acknowledged in time is sent again: whether the member is to pull.
+    pub fn handle_timeout(&mut self, subscriber: u32, now: Instant) -> bool {
+        let Some(member) = self.at_mut(subscriber) else { return false };
+        let Some(acknowledging) = &mut member.acknowledging else { return false };
+        if acknowledging.due.is_none_or(|due| due > now) {
+            return false;
+        }
+        acknowledging.due = None;
+        let at = acknowledging.acknowledged;
+        match &mut member.place {
+            Place::Behind(behind) => behind.at = behind.at.min(at),
+            place => {
+                *place = Place::Behind(Box::new(Behind { at, told: Vec::new(), gaps: Vec::new(), first: false }));
+            }
+        }
+        true
+    }
+
+    fn at(&self, subscriber: u32) -> Option<&Member> {
+        self.members.get(subscriber as usize)?.as_deref()
+    }
+
+    fn at_mut(&mut self, subscriber: u32) -> Option<&mut Member> {
+        self.members.get_mut(subscriber as usize)?.as_deref_mut()
+    }
+
+    fn insert(&mut self, subscriber: u32, member: Member) {
+        let index = subscriber as usize;
+        if index >= self.members.len() {
+            self.members.resize_with(index + 1, || None);
+        }
+        if member.beyond(self.applied) {
+            self.ahead.push(subscriber);
+        }
+        self.members[index] = Some(Box::new(member));
+    }
+
+    /// Where to begin, and what is known of what came before.
+    fn begin(&self, resume: Resume, head: Position) -> (Position, Begin) {
+        match resume {
+            Resume::Live => (self.applied, Begin::Known),
+            Resume::Start => (Position::ZERO, Begin::Everything),
+            Resume::Unknown => (Position::ZERO, Begin::Gap(GapReason::Unknown)),
+            Resume::At(cursor) if cursor == Cursor::START => (Position::ZERO, Begin::Everything),
+            Resume::At(cursor) if cursor.log != Some(self.log) => (Position::ZERO, Begin::Gap(GapReason::Unknown)),
+            Resume::At(cursor) if cursor.position > head.max(self.applied) => {
+                (Position::ZERO, Begin::Gap(GapReason::Ahead))
+            }
+            Resume::At(cursor) => (cursor.position, Begin::Known),
+        }
+    }
+
+    /// A topic with a cursor of its own.
+    fn own(&self, topic: &str, resume: Resume, head: Position) -> Own {
+        let mut behind = Behind { at: Position::ZERO, told: Vec::new(), gaps: Vec::new(), first: false };
+        let (at, begin) = self.begin(resume, head);
+        self.told(&mut behind, topic, begin);
+        Own {
+            topic: topic.into(),
+            at,
+            told: behind.told.pop().map_or(Position::ZERO, |(_, floor)| floor),
+            gap: behind.gaps.pop().map(|gap| gap.reason),
+        }
+    }
+
+    /// Notes what need not be told of a topic's past, or has to be.
+    fn told(&self, behind: &mut Behind, topic: &str, begin: Begin) {
+        if begin == Begin::Known {
+            return;
+        }
+        let name: Arc<str> = topic.into();
+        behind.told.push((name.clone(), self.retained.floor(topic)));
+        if let Begin::Gap(reason) = begin {
+            behind.gaps.push(Gap { topic: name, reason });
+        }
+    }
+
+    fn pull_for(
+        &mut self,
+        subscriber: u32,
+        member: &mut Member,
+        most: Most,
+        now: Instant,
+        into: &mut Vec<Item<C>>,
+    ) -> Pulled {
+        let mut room = most;
+        let mut first = false;
+        if let Place::Behind(behind) = &mut member.place {
+            self.find_gaps(subscriber, member.own.as_slice(), behind);
+            if !behind.gaps.is_empty() {
+                let gaps = core::mem::take(&mut behind.gaps);
+                notify(notice::gap(gaps.iter().map(|gap| (&*gap.topic, gap.reason))), into);
+            }
+            let own = member.own.as_slice();
+            let topics = self.topics.topics_of(subscriber);
+            let topics = topics.filter(|topic| !own.iter().any(|own| *own.topic == **topic));
+            let (from, session) = (behind.at, member.session);
+            let mut after = self.retained.after(topics.map(|topic| (topic, from)));
+            let mut sent = None;
+            let more = take(&mut after, session, &mut room, &mut behind.at, &mut sent, into);
+            if let (Some(acknowledging), Some(sent)) = (&mut member.acknowledging, sent) {
+                acknowledging.note(sent, now + self.config.acknowledge_within);
+            }
+            if more {
+                return Pulled::More;
+            }
+            if behind.at > self.applied {
+                return Pulled::CaughtUp;
+            }
+            first = behind.first;
+            member.place = Place::Live;
+        }
+        let mut at = 0;
+        while let Some(own) = member.own.get_mut(at) {
+            if own.at > self.applied {
+                at += 1;
+                continue;
+            }
+            let floor = self.retained.floor(&own.topic);
+            let missed = floor > own.at && floor > own.told;
+            if let Some(reason) = own.gap.take().or(missed.then_some(GapReason::Expired)) {
+                own.told = floor;
+                notify(notice::gap([(&*own.topic, reason)]), into);
+            }
+            let mut after = self.retained.after_one(&own.topic, own.at);
+            let mut sent = None;
+            let more = take(&mut after, member.session, &mut room, &mut own.at, &mut sent, into);
+            if let (Some(acknowledging), Some(sent)) = (&mut member.acknowledging, sent) {
+                acknowledging.note(sent, now + self.config.acknowledge_within);
+            }
+            if more {
+                return if first { Pulled::Attached } else { Pulled::More };
+            }
+            let Some(own) = member.own.remove(at) else { break };
+            let cursor = Cursor { position: self.applied, log: Some(self.log) };
+            into.push(Item::Notice(notice::subscribed(&own.topic, cursor)));
+        }
+        if first { Pulled::Attached } else { Pulled::CaughtUp }
+    }
+
+    /// Notes topics that let go of what a member has not had and was not told of.
+    fn find_gaps(&self, subscriber: u32, own: &[Own], behind: &mut Behind) {
+        for topic in self.topics.topics_of(subscriber) {
+            let floor = self.retained.floor(topic);
+            if floor <= behind.at || own.iter().any(|own| *own.topic == *topic) {
+                continue;
+            }
+            match behind.told.iter_mut().find(|(told, _)| **told == *topic) {
+                Some((_, told)) if floor <= *told => continue,
+                Some((_, told)) => *told = floor,
+                None => behind.told.push((topic.into(), floor)),
+            }
+            if !behind.gaps.iter().any(|gap| *gap.topic == *topic) {
+                behind.gaps.push(Gap { topic: topic.into(), reason: GapReason::Expired });
+            }
+        }
+    }
+}
+
+/// What is known of a subscriber's past.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Begin {
+    /// It has everything up to its position.
+    Known,
+    /// It wants everything that there is.
+    Everything,
+    /// It cannot be told what it missed.
+    Gap(GapReason),
+}
+
+fn notify<C>(block: Option<Bytes>, into: &mut Vec<Item<C>>) {
+    into.extend(block.map(Item::Notice));
+}
+
+/// Moves events into a list until there is no room; whether there are more. `at` follows.
+fn take<'a, C: Carry + 'a>(
+    after: &mut impl Iterator<Item = &'a C>,
+    session: SessionId,
+    room: &mut Most,
+    at: &mut Position,
+    sent: &mut Option<Position>,
+    into: &mut Vec<Item<C>>,
+) -> bool {
+    for carried in after {
+        let Some(publication) = carried.publication() else { continue };
+        let position = carried.position();
+        if publication.except() != Some(session) {
+            let len = publication.block().len();
+            let free = room.first == First::Any && !into.iter().any(|item| matches!(item, Item::Publication(_)));
+            if room.events == 0 || len > room.bytes && !free {
+                return true;
+            }
+            room.events -= 1;
+            room.bytes = room.bytes.saturating_sub(len);
+            *sent = Some(position);
+            into.push(Item::Publication(carried.clone()));
+        }
+        *at = position;
+    }
+    false
+}

@@ -1,0 +1,387 @@
+//! A subscriber's connection: what it is sent, its heartbeat, and its end.
+
+use super::polls::{self, Offered, Poll};
+use super::requests::Errand;
+use crate::hub::{Cursor, First, Identity, Item, Most, Offer, Pulled, SessionId, SlowReader, WhoIsHere, notice};
+use crate::net::context::{Context, Line, SendError};
+use crate::net::core::{Command, Core};
+use crate::net::peer::{Cold, HttpLine, Meta, Mode, PeerId, flag};
+use crate::net::publish::Published;
+use crate::net::worker::give_up;
+use crate::time::Instant;
+use crate::ws::CloseCode;
+use bytes::Bytes;
+use std::borrow::Cow;
+use std::boxed::Box;
+use std::format;
+use std::string::String;
+use std::time::Duration;
+use std::vec::Vec;
+
+/// What the hub keeps with a connection, besides what its [`Desk`](crate::hub::Desk) knows of the subscriber.
+pub(crate) enum HubLine {
+    /// A WebSocket or an event stream.
+    Subscriber(Subscriber),
+    /// A WebSocket whose first message is to bring a token.
+    Nameless(Box<Errand>, Instant),
+    /// A request whose body is on its way.
+    Errand(Box<Errand>),
+    /// A held poll.
+    Poll(Poll),
+}
+
+pub(crate) struct Subscriber {
+    /// What is told first; `None` once it was.
+    welcome: Option<Bytes>,
+    /// When it was last told its position.
+    told: Instant,
+    /// When the desk wants to be asked.
+    due: Option<Instant>,
+}
+
+impl Subscriber {
+    pub(super) fn new(welcome: Bytes, now: Instant) -> Self {
+        Self { welcome: Some(welcome), told: now, due: None }
+    }
+}
+
+impl HubLine {
+    pub(crate) fn due(&self) -> Option<Instant> {
+        match self {
+            Self::Subscriber(subscriber) => subscriber.due,
+            Self::Nameless(_, due) => Some(*due),
+            Self::Errand(_) => None,
+            Self::Poll(poll) => Some(poll.until),
+        }
+    }
+}
+
+/// From whom something is taken.
+pub(crate) struct Revocation {
+    who: Whose,
+    topic: Option<Box<str>>,
+}
+
+enum Whose {
+    User(Box<str>),
+    Session(SessionId),
+}
+
+impl Revocation {
+    pub(crate) fn user(user: &str, topic: Option<&str>) -> Self {
+        Self { who: Whose::User(user.into()), topic: topic.map(Box::from) }
+    }
+
+    pub(crate) fn session(session: SessionId, topic: Option<&str>) -> Self {
+        Self { who: Whose::Session(session), topic: topic.map(Box::from) }
+    }
+
+    pub(crate) fn topic(&self) -> Option<&str> {
+        self.topic.as_deref()
+    }
+
+    pub(crate) fn concerns(&self, session: SessionId, identity: &Identity) -> bool {
+        match &self.who {
+            Whose::User(user) => identity.user.as_deref() == Some(user),
+            Whose::Session(own) => *own == session,
+        }
+    }
+}
+
+/// The name that presence shows: the user's, or one that is made up for the session and does not give it away.
+pub(crate) fn name_of(session: SessionId, identity: &Identity) -> Cow<'_, str> {
+    match &identity.user {
+        Some(user) => Cow::Borrowed(user),
+        // A quarter of what nobody can guess; the rest is as much as a key.
+        None => Cow::Owned(format!("guest-{:08x}", (session.0 >> 96) as u32)),
+    }
+}
+
+/// The WebSocket is open, or the stream: the welcome, and then what it missed.
+pub(crate) fn opened<S>(cx: &mut Context<'_, S>) {
+    if !cx.meta.has(flag::HUB) {
+        return;
+    }
+    if let Some(HubLine::Subscriber(subscriber)) = hub_line(cx)
+        && let Some(welcome) = subscriber.welcome.take()
+    {
+        let _ = hand_block(cx, &welcome);
+    }
+    pump(cx);
+}
+
+/// Gives a subscriber what it has still to get, as much as its queue takes.
+pub(crate) fn pump<S>(cx: &mut Context<'_, S>) {
+    if !cx.meta.has(flag::HUB) {
+        return;
+    }
+    if let Some(HubLine::Poll(_)) = hub_line(cx) {
+        polls::look(cx);
+        return;
+    }
+    let limit = cx.core.settings.queue.limit;
+    let mut items = Vec::new();
+    while cx.core.desk.is_behind(cx.id.index) {
+        let queued = cx.queued();
+        if queued > limit / 4 {
+            wait(cx);
+            break;
+        }
+        let first = if queued == 0 { First::Any } else { First::Fitting };
+        let most = Most { events: EVENTS, bytes: limit / 2 - queued, first };
+        let pulled = cx.core.desk.pull(cx.id.index, most, cx.core.now, &mut items);
+        let nothing = items.is_empty();
+        for item in items.drain(..) {
+            let outcome = match &item {
+                Item::Publication(published) => hand(cx, published),
+                Item::Notice(block) => hand_block(cx, block),
+            };
+            if outcome.is_err() {
+                // It is over, or will be at once: what does not fit an empty queue was never published.
+                return;
+            }
+        }
+        match pulled {
+            Pulled::Attached => finish_attach(cx),
+            Pulled::More if nothing => {
+                wait(cx);
+                break;
+            }
+            Pulled::More => {}
+            Pulled::CaughtUp => break,
+        }
+    }
+    note(cx);
+}
+
+/// Events in a row, before it is looked how much is queued.
+const EVENTS: usize = 256;
+
+/// Goes on when the queue is empty.
+fn wait<S>(cx: &mut Context<'_, S>) {
+    cx.cold.get_or_insert_default().pumps = true;
+}
+
+/// Sees to what follows from the desk's word.
+fn note<S>(cx: &mut Context<'_, S>) {
+    let index = cx.id.index;
+    if cx.core.desk.is_plain(index) {
+        cx.meta.clear(flag::ASIDE);
+    } else {
+        cx.meta.set(flag::ASIDE);
+    }
+    let due = cx.core.desk.poll_timeout(index);
+    if let Some(HubLine::Subscriber(subscriber)) = hub_line(cx) {
+        subscriber.due = due;
+    }
+}
+
+/// An attach ends with who is here, and the position.
+fn finish_attach<S>(cx: &mut Context<'_, S>) {
+    let Some(hub) = cx.core.hub.clone() else { return };
+    let kept: Vec<String> = cx
+        .core
+        .desk
+        .topics()
+        .topics_of(cx.id.index)
+        .filter(|topic| hub.config.policies.of(topic).presence == WhoIsHere::Kept)
+        .map(String::from)
+        .collect();
+    for topic in kept {
+        let block = snapshot(cx, &topic);
+        let _ = hand_block(cx, &block);
+    }
+    tell_position(cx);
+}
+
+/// Who is on a topic.
+pub(super) fn snapshot<S>(cx: &Context<'_, S>, topic: &str) -> Bytes {
+    let Some(hub) = &cx.core.hub else { return notice::here(topic, 0, []) };
+    let presence = hub.presence();
+    let (count, users) = presence.snapshot(topic);
+    notice::here(topic, count, users)
+}
+
+fn tell_position<S>(cx: &mut Context<'_, S>) {
+    let block = notice::position(cx.core.desk.position_of(cx.id.index));
+    let now = cx.core.now;
+    if hand_block(cx, &block).is_ok()
+        && let Some(HubLine::Subscriber(subscriber)) = hub_line(cx)
+    {
+        subscriber.told = now;
+    }
+}
+
+/// A heartbeat's time: the position is the heartbeat.
+pub(crate) fn beat<S>(cx: &mut Context<'_, S>) {
+    if let Some(HubLine::Subscriber(_)) = hub_line(cx) {
+        tell_position(cx);
+    }
+}
+
+/// The client said something. A WebSocket that hears is not pinged, so what its client waits for comes from here.
+pub(super) fn heard<S>(cx: &mut Context<'_, S>) {
+    let interval = cx.core.settings.ws.heartbeat.map(|heartbeat| heartbeat.interval);
+    let now = cx.core.now;
+    if let Some(interval) = interval
+        && let Some(HubLine::Subscriber(subscriber)) = hub_line(cx)
+        && now.saturating_duration_since(subscriber.told) >= interval / 4
+    {
+        tell_position(cx);
+    }
+}
+
+/// Events of one topic, for a subscriber that does not get them by the short way.
+pub(crate) fn offer<S>(cx: &mut Context<'_, S>, offered: &Offered<'_>) {
+    if let Some(HubLine::Poll(_)) = hub_line(cx) {
+        polls::offer(cx, offered);
+        return;
+    }
+    for published in offered.publications {
+        let Some(publication) = published.publication() else { continue };
+        if cx.core.desk.offer(cx.id.index, publication, cx.core.now) == Offer::Skip {
+            continue;
+        }
+        let limit = cx.core.settings.queue.limit;
+        let ephemeral = publication.entry().is_ephemeral();
+        // What is shed first may not fill the queue.
+        let limit = if ephemeral { limit / 4 } else { limit };
+        if cx.queued() + publication.block().len() + FRAME <= limit {
+            if hand(cx, published).is_ok() && cx.out.is_blocked() && slow(cx, published) == SlowReader::Close {
+                let after = cx.core.settings.queue.stall();
+                let at = cx.core.now + after;
+                cx.cold.get_or_insert_default().stall.get_or_insert(at);
+            }
+            continue;
+        }
+        cx.core.counters.dropped.add(1);
+        if ephemeral {
+            continue;
+        }
+        match slow(cx, published) {
+            SlowReader::Close => {
+                give_up(cx);
+                return;
+            }
+            SlowReader::FallBehind => {
+                cx.core.desk.fall_behind(cx.id.index, published.cursor().position);
+                wait(cx);
+            }
+        }
+    }
+    note(cx);
+}
+
+/// The most that a transport puts around a block.
+const FRAME: usize = 32;
+
+fn slow<S>(cx: &Context<'_, S>, published: &Published) -> SlowReader {
+    cx.core.desk.config().policies.of(published.topic()).slow
+}
+
+/// Sends an event, as the transport frames it.
+fn hand<S>(cx: &mut Context<'_, S>, published: &Published) -> Result<(), SendError> {
+    let now = cx.core.now;
+    match &mut cx.line {
+        Line::WebSocket(ws) => ws.send_prepared(published.message(), cx.out)?,
+        Line::Http(HttpLine { http, mode: Mode::Stream(stream), .. }) => {
+            let Some(block) = published.block() else { return Ok(()) };
+            stream.send_shared(http, block, cx.out, now)?;
+        }
+        _ => return Err(SendError::NotOpen),
+    }
+    cx.core.sent += 1;
+    Ok(())
+}
+
+/// Sends one of the protocol's own blocks.
+pub(super) fn hand_block<S>(cx: &mut Context<'_, S>, block: &Bytes) -> Result<(), SendError> {
+    let now = cx.core.now;
+    match &mut cx.line {
+        // It was encoded out of `str`s.
+        Line::WebSocket(ws) => ws.send_text(std::str::from_utf8(block).unwrap_or_default(), cx.out)?,
+        Line::Http(HttpLine { http, mode: Mode::Stream(stream), .. }) => {
+            stream.send_shared(http, block, cx.out, now)?
+        }
+        _ => return Err(SendError::NotOpen),
+    }
+    Ok(())
+}
+
+/// What a session has received, said beside its connection.
+pub(crate) fn acknowledge<S>(cx: &mut Context<'_, S>, session: SessionId, cursor: Cursor) {
+    // The number may have become someone else's.
+    if cx.core.desk.member(cx.id.index).is_some_and(|(own, _)| own == session) {
+        cx.core.desk.acknowledge(cx.id.index, cursor, cx.core.now);
+        note(cx);
+    }
+}
+
+/// A topic is taken away, or everything.
+pub(crate) fn revoke<S>(cx: &mut Context<'_, S>, topic: Option<&str>) {
+    let poll = matches!(hub_line(cx), Some(HubLine::Poll(_)));
+    match topic {
+        _ if poll => polls::release(cx),
+        Some(topic) => {
+            if cx.core.unsubscribe(cx.id, topic) {
+                let _ = hand_block(cx, &notice::unsubscribed(topic, notice::Ended::Revoked));
+                note(cx);
+            }
+        }
+        None => cx.close(CloseCode::new(4001).unwrap_or(CloseCode::POLICY), "revoked"),
+    }
+}
+
+/// A deadline of the hub's, if it has come.
+pub(crate) fn handle_timeout<S>(cx: &mut Context<'_, S>) {
+    let now = cx.core.now;
+    match hub_line(cx) {
+        Some(line) if line.due().is_some_and(|due| due <= now) => match line {
+            HubLine::Poll(_) => polls::release(cx),
+            HubLine::Nameless(..) => cx.close(CloseCode::new(4001).unwrap_or(CloseCode::POLICY), "no token"),
+            HubLine::Subscriber(_) => {
+                if cx.core.desk.handle_timeout(cx.id.index, now) {
+                    pump(cx);
+                }
+                note(cx);
+            }
+            HubLine::Errand(_) => {}
+        },
+        _ => {}
+    }
+}
+
+/// The connection, or its request, has nothing to do with the hub any more.
+pub(crate) fn leave(id: PeerId, core: &mut Core, cold: &mut Option<Box<Cold>>, meta: &mut Meta) {
+    core.leave(id);
+    meta.clear(flag::HUB | flag::ASIDE);
+    if let Some(cold) = cold {
+        cold.hub = None;
+    }
+}
+
+pub(super) fn hub_line<'c, S>(cx: &'c mut Context<'_, S>) -> Option<&'c mut HubLine> {
+    cx.cold.as_mut()?.hub.as_deref_mut()
+}
+
+pub(super) fn set_hub_line<S>(cx: &mut Context<'_, S>, line: HubLine) {
+    cx.meta.set(flag::HUB);
+    cx.cold.get_or_insert_default().hub = Some(Box::new(line));
+}
+
+/// How long a subscriber of the hub's may be without a block: what clients are told.
+pub(super) fn heartbeat<S>(cx: &Context<'_, S>) -> Duration {
+    match &cx.line {
+        Line::Http(line) if line.upgraded.is_none() => cx.core.settings.stream.heartbeat,
+        _ => cx.core.settings.ws.heartbeat.map_or(Duration::from_secs(25), |heartbeat| heartbeat.interval),
+    }
+}
+
+/// Looks again at those whose cursor was ahead of this worker.
+pub(crate) fn pump_overtaken(core: &mut Core, id: impl Fn(u32) -> Option<PeerId>) {
+    for index in core.desk.take_overtaken() {
+        if let Some(id) = id(index) {
+            core.commands.push(Command::Pump(id));
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Held polls and their answers.
+
+use super::line::{self, HubLine, hub_line};
+use super::requests::Known;
+use crate::http::PreparedAnswer;
+use crate::hub::{First, Item, Most, Position, SessionToken, notice};
+use crate::net::context::{Context, Line};
+use crate::net::counters::Transport;
+use crate::net::peer::{Mode, flag};
+use crate::net::publish::Published;
+use crate::poll::{Batch, Form, More, PollConfig, Pushed};
+use crate::sse;
+use crate::time::Instant;
+use std::boxed::Box;
+use std::cell::OnceCell;
+use std::string::String;
+use std::sync::Arc;
+use std::vec::Vec;
+
+/// A poll that waits.
+pub(crate) struct Poll {
+    pub(super) form: Form,
+    pub(crate) until: Instant,
+    pub(super) known: Known,
+    /// Header lines of the application's.
+    pub(super) headers: Headers,
+}
+
+/// Header lines that outlive the request. None take no memory.
+#[derive(Clone, Default)]
+pub(crate) struct Headers(Option<Box<Vec<(String, String)>>>);
+
+impl Headers {
+    pub(super) fn new(headers: &[(&str, &str)]) -> Self {
+        let owned = || headers.iter().map(|&(name, value)| (name.into(), value.into())).collect();
+        Self((!headers.is_empty()).then(|| Box::new(owned())))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub(super) fn lines(&self) -> Vec<(&str, &str)> {
+        self.0.iter().flat_map(|lines| lines.iter()).map(|(name, value)| (&**name, &**value)).collect()
+    }
+}
+
+/// What a poll is answered with.
+struct Answer {
+    batch: Batch,
+    last: crate::hub::Cursor,
+    more: More,
+}
+
+/// Answers a poll at once, if there is something to answer or `wait` is not what it wants; or holds it.
+pub(super) fn begin<S>(cx: &mut Context<'_, S>, poll: Poll, wait: Wait) {
+    let answer = collect(cx, poll.form);
+    if wait == Wait::No || !answer.batch.is_empty() {
+        respond(cx, &poll, answer);
+        line::leave(cx.id, cx.core, cx.cold, cx.meta);
+        return;
+    }
+    let session = cx.core.desk.member(cx.id.index).map(|(session, _)| session);
+    if let Some(hub) = cx.core.hub.clone()
+        && let Some(session) = session
+        && poll.known == Known::Before
+        && let Some(older) = hub.parked().park(session, cx.id)
+        && older != cx.id
+    {
+        cx.core.commands.push(crate::net::core::Command::Release(older));
+    }
+    line::set_hub_line(cx, HubLine::Poll(poll));
+    if let Line::Http(line) = &mut cx.line {
+        line.mode = Mode::Held;
+        line.since = cx.core.now;
+        cx.core.counters.opened(Transport::LongPoll);
+        cx.meta.set(flag::REPORTED);
+    }
+    note(cx);
+}
+
+/// Whether a poll may be held.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    Yes,
+    No,
+}
+
+fn note<S>(cx: &mut Context<'_, S>) {
+    if cx.core.desk.is_plain(cx.id.index) {
+        cx.meta.clear(flag::ASIDE);
+    } else {
+        cx.meta.set(flag::ASIDE);
+    }
+}
+
+/// Events of one topic for its subscribers, and the answer that they are to polls: made once for all that are alike.
+pub(crate) struct Offered<'a> {
+    pub(crate) publications: &'a [Arc<Published>],
+    json: OnceCell<Option<PreparedAnswer>>,
+    blocks: OnceCell<Option<PreparedAnswer>>,
+}
+
+impl<'a> Offered<'a> {
+    pub(crate) const fn new(publications: &'a [Arc<Published>]) -> Self {
+        Self { publications, json: OnceCell::new(), blocks: OnceCell::new() }
+    }
+
+    /// The answer to a poll that was live before these events, gets all of them, and nothing else. `None` where they are too many for one.
+    fn answer(&self, form: Form, config: &PollConfig) -> Option<&PreparedAnswer> {
+        let made = match form {
+            Form::Json => &self.json,
+            Form::EventStream => &self.blocks,
+        };
+        made.get_or_init(|| {
+            let mut batch = Batch::new(form, config);
+            for published in self.publications {
+                if push(&mut batch, published) == Pushed::Full {
+                    return None;
+                }
+            }
+            // They are what was applied last.
+            let last = self.publications.last()?.cursor();
+            batch.finish(last.text().as_str(), More::No).ok()?.prepare(&[]).ok()
+        })
+        .as_ref()
+    }
+}
+
+/// Something was published to a topic of a held poll's.
+pub(super) fn offer<S>(cx: &mut Context<'_, S>, offered: &Offered<'_>) {
+    let index = cx.id.index;
+    let publications = offered.publications;
+    let plain = !cx.meta.has(flag::ASIDE) && publications.iter().all(|published| published.is_for_all());
+    let Some(HubLine::Poll(poll)) = hub_line(cx) else { return };
+    if plain && poll.known == Known::Before && poll.headers.is_empty() {
+        let form = poll.form;
+        let config = cx.core.desk.config().poll;
+        if let Some(prepared) = offered.answer(form, &config)
+            && let Line::Http(line) = &mut cx.line
+            && line.http.respond_prepared(prepared, cx.out).is_ok()
+        {
+            line::leave(cx.id, cx.core, cx.cold, cx.meta);
+            return;
+        }
+    }
+    let Some(HubLine::Poll(poll)) = hub_line(cx) else { return };
+    let mut batch = Batch::new(poll.form, &cx.core.desk.config().poll);
+    let mut last = cx.core.desk.position();
+    let mut more = More::No;
+    let mut before = None;
+    for published in publications {
+        let Some(publication) = published.publication() else { continue };
+        if cx.core.desk.offer(index, publication, cx.core.now) == crate::hub::Offer::Skip {
+            continue;
+        }
+        if push(&mut batch, published) == Pushed::Full {
+            more = More::Yes;
+            last = before.unwrap_or(last);
+            break;
+        }
+        before = Some(published.cursor());
+    }
+    if !batch.is_empty() {
+        answer(cx, Answer { batch, last, more });
+    }
+}
+
+/// A held poll's cursor was ahead of this worker, and is not any more.
+pub(super) fn look<S>(cx: &mut Context<'_, S>) {
+    let Some(HubLine::Poll(poll)) = hub_line(cx) else { return };
+    let form = poll.form;
+    let collected = collect(cx, form);
+    if !collected.batch.is_empty() {
+        answer(cx, collected);
+    } else {
+        note(cx);
+    }
+}
+
+/// A held poll is answered with nothing: its time is up, or a newer one of its session has come.
+pub(crate) fn release<S>(cx: &mut Context<'_, S>) {
+    let Some(HubLine::Poll(poll)) = hub_line(cx) else { return };
+    let batch = Batch::new(poll.form, &cx.core.desk.config().poll);
+    let last = cx.core.desk.position_of(cx.id.index);
+    answer(cx, Answer { batch, last, more: More::No });
+}
+
+/// Answers a held poll. What was held ends where the connection is fed next.
+fn answer<S>(cx: &mut Context<'_, S>, answer: Answer) {
+    let Some(line) = cx.cold.as_mut().and_then(|cold| cold.hub.take()) else { return };
+    if let HubLine::Poll(poll) = *line {
+        respond(cx, &poll, answer);
+    }
+    line::leave(cx.id, cx.core, cx.cold, cx.meta);
+}
+
+fn respond<S>(cx: &mut Context<'_, S>, poll: &Poll, answer: Answer) {
+    let session = match poll.known {
+        Known::Before => None,
+        Known::New => token(cx),
+    };
+    let Line::Http(line) = &mut cx.line else { return };
+    let outcome = answer.batch.finish(answer.last.text().as_str(), answer.more).map(|answer| {
+        answer.respond(&mut line.http, session.as_ref().map(SessionToken::as_str), &poll.headers.lines(), cx.out)
+    });
+    if !matches!(outcome, Ok(Ok(()))) {
+        line.http.abort();
+    }
+}
+
+/// The token of the session that was made for a poll: with the same id it is the same.
+fn token<S>(cx: &Context<'_, S>) -> Option<SessionToken> {
+    let (session, identity) = cx.core.desk.member(cx.id.index)?;
+    Some(cx.core.hub.as_ref()?.sessions.mint(session.0, identity.user.as_deref()))
+}
+
+/// What there is for a poll behind its cursor.
+fn collect<S>(cx: &mut Context<'_, S>, form: Form) -> Answer {
+    let index = cx.id.index;
+    let config = cx.core.desk.config().poll;
+    let mut items = Vec::new();
+    let most = Most { events: config.events, bytes: config.bytes, first: First::Any };
+    let mut pulled = cx.core.desk.pull(index, most, cx.core.now, &mut items);
+    // That is how every attach ends; here it is the answer's own end.
+    if pulled == crate::hub::Pulled::Attached && cx.core.desk.is_behind(index) {
+        pulled = crate::hub::Pulled::More;
+    }
+    let mut batch = Batch::new(form, &config);
+    let mut last = cx.core.desk.position_of(index);
+    let mut sent: Option<Position> = None;
+    let mut more = if pulled == crate::hub::Pulled::More { More::Yes } else { More::No };
+    for item in &items {
+        let pushed = match item {
+            Item::Publication(published) => push(&mut batch, published),
+            Item::Notice(block) => push_notice(&mut batch, block),
+        };
+        if pushed == Pushed::Full {
+            // In this form it is longer than as blocks. What was left out comes with the next poll.
+            more = More::Yes;
+            last.position = sent.unwrap_or_default();
+            break;
+        }
+        if let Item::Publication(published) = item {
+            sent = Some(published.cursor().position);
+        }
+    }
+    Answer { batch, last, more }
+}
+
+fn push(batch: &mut Batch, published: &Published) -> Pushed {
+    let (Some(publication), Some(block)) = (published.publication(), published.block()) else { return Pushed::Taken };
+    let entry = publication.entry();
+    let id = published.cursor().text();
+    let id = (!entry.is_ephemeral()).then_some(id.as_str());
+    batch.push(block, &sse::Event { id, topic: Some(entry.topic()), event: entry.event(), data: entry.data() })
+}
+
+/// One of the protocol's own, out of the block that was made of it.
+fn push_notice(batch: &mut Batch, block: &[u8]) -> Pushed {
+    let text = std::str::from_utf8(block).unwrap_or_default();
+    let parts = notice::parts(text);
+    batch.push(block, &sse::Event { id: None, topic: parts.topic, event: parts.event, data: &parts.data })
+}

@@ -1,0 +1,562 @@
+//! Requests to the hub's endpoints: who asks, for what, and what comes of it.
+
+use super::HubShared;
+use super::commands::{self, Refused};
+use super::line::{self, HubLine, Subscriber, name_of};
+use super::polls::{self, Headers, Poll, Wait};
+use crate::http::credentials::{Secret, subprotocol};
+use crate::http::upgrade::Upgrade;
+use crate::http::{RequestHead, Response, ResponseError};
+use crate::hub::{
+    Asking, Attach, Attachment, Cursor, Cursors, DEFAULT_TOPIC, Delivery, Denied, Identity, Kept, OwnTopic, Publish,
+    Resume, SessionError, SessionId, SessionToken, To, USER_TOPICS, WhoIsHere, notice,
+};
+use crate::net::context::{Accept, Context, StreamOpened, UpgradeError, Upgraded};
+use crate::net::peer::flag;
+use crate::poll;
+use crate::sse::{HeadOnly, Refusal as StreamRefusal, Subscription};
+use crate::ws::CloseCode;
+use std::borrow::Cow;
+use std::boxed::Box;
+use std::format;
+use std::string::{String, ToString};
+use std::sync::Arc;
+use std::vec::Vec;
+
+/// What a path of the hub's is for: docs/PROTOCOL.md. Which path that is, the application says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// A WebSocket of the subprotocol `tautline`.
+    WebSocket,
+    /// An event stream.
+    Events,
+    /// Long and short polls.
+    Poll,
+    /// `POST`: the body is published.
+    Publish,
+    /// `POST`: the body is commands.
+    Send,
+    /// `POST`: what was received.
+    Acknowledge,
+}
+
+/// The subprotocol of the hub's WebSockets.
+pub const PROTOCOL: &str = "tautline";
+
+impl Endpoint {
+    /// By the usual paths' last segments: `/ws`, `/events`, `/poll`, `/publish`, `/send`, `/ack`.
+    pub fn of(path: &str) -> Option<Self> {
+        Some(match path.strip_prefix('/')? {
+            "ws" => Self::WebSocket,
+            "events" => Self::Events,
+            "poll" => Self::Poll,
+            "publish" => Self::Publish,
+            "send" => Self::Send,
+            "ack" => Self::Acknowledge,
+            _ => return None,
+        })
+    }
+}
+
+/// Something that is under way: a request whose body, or a WebSocket whose first message, is still to come.
+pub(crate) struct Errand {
+    pub(super) what: What,
+    headers: Headers,
+}
+
+pub(super) enum What {
+    /// To attach, when it is known who asks.
+    Attach { topics: Vec<(String, Option<Resume>)>, resume: Resume, delivery: Delivery, session: Option<String> },
+    /// The body is data.
+    Publish { identity: Identity, session: Option<SessionId>, query: PublishQuery },
+    /// The body is commands.
+    Send { identity: Identity, session: Option<SessionId> },
+}
+
+/// A publication but for its data.
+pub(super) struct PublishQuery {
+    topic: String,
+    event: Option<String>,
+    key: Option<String>,
+    audience: To,
+    keep: Kept,
+    slot: Option<String>,
+}
+
+/// How an attempt ended.
+enum No {
+    /// With this answer, still to be written.
+    Refused(Refused),
+    /// The answer could not be written.
+    Response(ResponseError),
+}
+
+impl From<ResponseError> for No {
+    fn from(error: ResponseError) -> Self {
+        Self::Response(error)
+    }
+}
+
+impl From<Refused> for No {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+impl<S> Context<'_, S> {
+    /// Serves a request to one of the hub's endpoints, with `headers` (of CORS, say) in the answer besides. All that follows on this
+    /// connection is the hub's business: its messages do not reach the handler, but [`opened`](super::super::Handler::opened) and
+    /// [`closed`](super::super::Handler::closed) do.
+    ///
+    /// Without a hub ([`Config::hub`](super::super::Config::hub)) it is a 404.
+    ///
+    /// # Errors
+    ///
+    /// [`ResponseError`]: nothing was written, and the request is still to be answered.
+    pub fn hub(
+        &mut self,
+        head: &RequestHead<'_>,
+        endpoint: Endpoint,
+        headers: &[(&str, &str)],
+    ) -> Result<(), ResponseError> {
+        let outcome = match self.core.hub.clone() {
+            Some(hub) => match endpoint {
+                Endpoint::WebSocket | Endpoint::Events | Endpoint::Poll => attach(self, &hub, head, endpoint, headers),
+                Endpoint::Publish | Endpoint::Send | Endpoint::Acknowledge => post(self, &hub, head, endpoint, headers),
+            },
+            None => Err(Refused::new(404, "no hub").into()),
+        };
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(No::Refused(refused)) => refuse(self, &refused, headers),
+            Err(No::Response(error)) => Err(error),
+        }
+    }
+}
+
+fn refuse<S>(cx: &mut Context<'_, S>, refused: &Refused, headers: &[(&str, &str)]) -> Result<(), ResponseError> {
+    let after = refused.after.map(|after| after.as_secs().max(1).to_string());
+    let mut lines = headers.to_vec();
+    lines.push(("Content-Type", "text/plain; charset=utf-8"));
+    lines.push(("Cache-Control", "no-store"));
+    lines.push(("X-Content-Type-Options", "nosniff"));
+    if let Some(after) = &after {
+        lines.push(("Retry-After", after));
+    }
+    match refused.status {
+        401 => lines.push(("WWW-Authenticate", "Bearer")),
+        405 => lines.push(("Allow", refused.allow)),
+        _ => {}
+    }
+    let text = format!("{}\n", refused.cause);
+    cx.respond(&Response::new(refused.status).headers(&lines), text.as_bytes())
+}
+
+/// Who asks, by the request.
+fn identify(hub: &HubShared, head: &RequestHead<'_>, query: Option<Secret<'_>>) -> Result<Identity, Denied> {
+    let tokens = hub.config.tokens;
+    let query = query.filter(|_| tokens.in_query());
+    let offered = || {
+        let upgrade = Upgrade::check_head(&anybody(), head).ok()?;
+        subprotocol(upgrade.protocols()).map(|token| token.into_owned())
+    };
+    let offered = if tokens.in_subprotocol() { offered() } else { None };
+    hub.authority.identify(&Asking { head: Some(head), token: offered.or(query.map(Secret::into_owned)) })
+}
+
+/// Origins are looked at where the upgrade is.
+fn anybody() -> crate::http::upgrade::UpgradeConfig {
+    use crate::http::origin::OriginPolicy;
+    crate::http::upgrade::UpgradeConfig { origins: OriginPolicy::Any, ..Default::default() }
+}
+
+fn denied(denied: Denied) -> Refused {
+    Refused::new(denied.status(), denied)
+}
+
+/// The session that a client says is its own, or a new one; and whether it was known.
+fn session<S>(
+    cx: &mut Context<'_, S>,
+    hub: &HubShared,
+    token: Option<&str>,
+    identity: &Identity,
+) -> Result<(SessionId, SessionToken, Known), Refused> {
+    let user = identity.user.as_deref();
+    if let Some(token) = token {
+        match hub.sessions.check(token, user) {
+            // The same text, as there is one spelling.
+            Ok(id) => return Ok((id, hub.sessions.mint(id.0, user), Known::Before)),
+            // Of before a restart: nothing is kept of it here.
+            Err(SessionError::OtherLog) => {}
+            Err(error) => return Err(Refused::new(error.status(), error)),
+        }
+    }
+    let random = u128::from(cx.random()) << 64 | u128::from(cx.random());
+    let token = hub.sessions.mint(random, user);
+    Ok((SessionId(random), token, Known::New))
+}
+
+/// Whether a client has its session's token.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// It sent it.
+    Before,
+    /// It has to be told.
+    New,
+}
+
+fn attach<S>(
+    cx: &mut Context<'_, S>,
+    hub: &Arc<HubShared>,
+    head: &RequestHead<'_>,
+    endpoint: Endpoint,
+    headers: &[(&str, &str)],
+) -> Result<(), No> {
+    let cursors = if endpoint == Endpoint::Poll { Cursors::Strict } else { Cursors::Lenient };
+    let asked = Attach::read(head, cursors, cx.core.settings.topics.per_subscriber)
+        .map_err(|error| Refused::new(error.status(), error))?;
+    let poll = match endpoint {
+        Endpoint::Poll => match poll::Request::read(head, &hub.config.poll) {
+            Ok(poll) => Some(poll),
+            Err(error) => {
+                let mut refused = Refused::new(error.status(), error);
+                refused.allow = "GET, HEAD";
+                return Err(refused.into());
+            }
+        },
+        _ => None,
+    };
+    let identity = match identify(hub, head, asked.token.clone()) {
+        Ok(identity) => identity,
+        Err(Denied::TokenNeeded) if endpoint == Endpoint::WebSocket => {
+            let what = What::Attach {
+                topics: asked.topics.iter().map(|topic| (topic.name.to_string(), topic.own)).collect(),
+                resume: asked.resume,
+                delivery: asked.delivery,
+                session: asked.session.map(|session| session.expose().into()),
+            };
+            return upgrade(cx, head, headers, |cx| {
+                let due = cx.core.now + hub.config.token_within;
+                line::set_hub_line(cx, HubLine::Nameless(Box::new(Errand { what, headers: Headers::default() }), due));
+            });
+        }
+        Err(error) => return Err(denied(error).into()),
+    };
+    let topics: Vec<_> = asked.topics.iter().map(|topic| (&*topic.name, topic.own)).collect();
+    let token = asked.session.as_ref().map(Secret::expose);
+    let (session, token, known) = session(cx, hub, token, &identity)?;
+    let attached = |cx: &mut Context<'_, S>| {
+        admit(cx, hub, &identity, session, &topics, asked.resume, asked.delivery).map_err(No::Refused)
+    };
+    match (endpoint, poll) {
+        (_, Some(request)) => {
+            attached(cx)?;
+            let wait = request.timeout.is_zero() || asked.resume == Resume::Live || request.head_only == HeadOnly::Yes;
+            let poll = Poll {
+                form: request.form,
+                until: cx.core.now + request.timeout,
+                known,
+                headers: Headers::new(headers),
+            };
+            polls::begin(cx, poll, if wait { Wait::No } else { Wait::Yes });
+            Ok(())
+        }
+        (Endpoint::WebSocket, _) => {
+            // Before the answer, while there still is a status to refuse with.
+            attached(cx)?;
+            let outcome = upgrade(cx, head, headers, |cx| welcome(cx, &token));
+            if !cx.meta.has(flag::HUB) {
+                line::leave(cx.id, cx.core, cx.cold, cx.meta);
+            }
+            outcome
+        }
+        _ => {
+            // What is no request for a stream is answered as such, whatever it may.
+            if let Err(refusal) = Subscription::read(head) {
+                let mut refused = Refused::new(refusal.status(), refusal);
+                refused.allow = "GET, HEAD, POST";
+                // A cursor that is none is no reason here: it was read leniently.
+                if refusal != StreamRefusal::LastEventId {
+                    return Err(refused.into());
+                }
+            }
+            attached(cx)?;
+            match cx.open_stream(head, headers) {
+                Ok(StreamOpened::Yes) => {
+                    welcome(cx, &token);
+                    line::opened(cx);
+                    Ok(())
+                }
+                closed => {
+                    line::leave(cx.id, cx.core, cx.cold, cx.meta);
+                    closed.map(drop).map_err(No::Response)
+                }
+            }
+        }
+    }
+}
+
+/// Accepts a WebSocket of the hub's, or answers why not.
+fn upgrade<S>(
+    cx: &mut Context<'_, S>,
+    head: &RequestHead<'_>,
+    headers: &[(&str, &str)],
+    accepted: impl FnOnce(&mut Context<'_, S>),
+) -> Result<(), No> {
+    let speaks =
+        Upgrade::check_head(&anybody(), head).map(|upgrade| upgrade.protocols().any(|protocol| protocol == PROTOCOL));
+    if speaks == Ok(false) {
+        return Err(Refused::new(400, "the subprotocol tautline is not offered").into());
+    }
+    match cx.accept(head, &Accept { protocols: &[PROTOCOL], headers, config: None }) {
+        Ok(Upgraded::Yes) => accepted(cx),
+        Ok(Upgraded::Refused(_)) => {}
+        Err(UpgradeError::Response(error)) => return Err(error.into()),
+        Err(UpgradeError::Answer(_)) => return Err(Refused::new(500, "the answer cannot be written").into()),
+    }
+    Ok(())
+}
+
+/// The connection is a subscriber's, and is told so first of all.
+fn welcome<S>(cx: &mut Context<'_, S>, token: &SessionToken) {
+    let block = notice::session(token, line::heartbeat(cx));
+    let now = cx.core.now;
+    line::set_hub_line(cx, HubLine::Subscriber(Subscriber::new(block, now)));
+}
+
+/// Attaches, if the application's word is that it may.
+fn admit<S>(
+    cx: &mut Context<'_, S>,
+    hub: &HubShared,
+    identity: &Identity,
+    session: SessionId,
+    topics: &[(&str, Option<Resume>)],
+    resume: Resume,
+    delivery: Delivery,
+) -> Result<(), Refused> {
+    let own = own_topic(identity);
+    for (topic, _) in topics {
+        if own.as_deref() != Some(topic) && !hub.authority.may_subscribe(identity, topic) {
+            return Err(Refused::new(403, "not allowed"));
+        }
+    }
+    let mut all: Cow<'_, [(&str, Option<Resume>)]> = Cow::Borrowed(topics);
+    if let Some(own) = &own
+        && !topics.iter().any(|(topic, _)| topic == own)
+    {
+        all.to_mut().push((own, None));
+    }
+    let acknowledged = match delivery {
+        Delivery::Acknowledged => hub.acknowledged().of(session),
+        Delivery::Plain => None,
+    };
+    if delivery == Delivery::Acknowledged {
+        // The newest connection of a session is the one that acknowledgements beside it are for.
+        let _ = hub.acknowledging().park(session, cx.id);
+    }
+    let head = cx.core.log.head().position;
+    let attachment =
+        Attachment { session, identity: identity.clone(), topics: &all, resume, delivery, acknowledged, head };
+    cx.core.desk.attach(cx.id.index, &attachment).map_err(|error| Refused::new(error.status(), error))?;
+    for (topic, _) in all.iter() {
+        join(cx, hub, identity, session, topic);
+    }
+    Ok(())
+}
+
+/// A member has a topic now: who is here is told, where the topic keeps that.
+pub(super) fn join<S>(cx: &mut Context<'_, S>, hub: &HubShared, identity: &Identity, session: SessionId, topic: &str) {
+    if hub.config.policies.of(topic).presence == WhoIsHere::Kept {
+        let joined = hub.presence().join(topic, &name_of(session, identity), session);
+        // One that is not listed is not told of either.
+        if let Ok(Some(change)) = joined {
+            cx.core.tell(&change);
+        }
+    }
+}
+
+/// The topic that is a user's own.
+fn own_topic(identity: &Identity) -> Option<String> {
+    match (&identity.user, identity.own_topic) {
+        (Some(user), OwnTopic::Subscribed) => Some(format!("{USER_TOPICS}{user}")),
+        _ => None,
+    }
+}
+
+/// The first message brought a token: attaches, or closes. Whether it is a subscriber now.
+pub(super) fn admit_by_token<S>(cx: &mut Context<'_, S>, errand: Errand, token: &str) {
+    let Some(hub) = cx.core.hub.clone() else { return };
+    let What::Attach { topics, resume, delivery, session: own } = errand.what else { return };
+    let close = |cx: &mut Context<'_, S>, code: u16, reason: &str| {
+        cx.close(CloseCode::new(code).unwrap_or(CloseCode::POLICY), reason);
+    };
+    let identity = match hub.authority.identify(&Asking { head: None, token: Some(Secret::new(token)) }) {
+        Ok(identity) => identity,
+        Err(error) => return close(cx, error.close_code(), "not allowed"),
+    };
+    let topics: Vec<_> = topics.iter().map(|(topic, own)| (&**topic, *own)).collect();
+    let outcome = session(cx, &hub, own.as_deref(), &identity).and_then(|(id, token, _)| {
+        admit(cx, &hub, &identity, id, &topics, resume, delivery)?;
+        Ok(token)
+    });
+    match outcome {
+        Ok(token) => {
+            welcome(cx, &token);
+            line::opened(cx);
+        }
+        Err(refused) => close(cx, refused.close_code(), "not allowed"),
+    }
+}
+
+// POSTs.
+
+fn post<S>(
+    cx: &mut Context<'_, S>,
+    hub: &HubShared,
+    head: &RequestHead<'_>,
+    endpoint: Endpoint,
+    headers: &[(&str, &str)],
+) -> Result<(), No> {
+    if head.method() != "POST" {
+        let mut refused = Refused::new(405, "POST only");
+        refused.allow = "POST";
+        return Err(refused.into());
+    }
+    let asked = Attach::read(head, Cursors::Strict, cx.core.settings.topics.per_subscriber)
+        .map_err(|error| Refused::new(error.status(), error))?;
+    let identity = identify(hub, head, asked.token.clone()).map_err(denied)?;
+    let session = match &asked.session {
+        None => None,
+        Some(token) => match hub.sessions.check(token.expose(), identity.user.as_deref()) {
+            Ok(session) => Some(session),
+            Err(SessionError::OtherLog) => None,
+            Err(error) => return Err(Refused::new(error.status(), error).into()),
+        },
+    };
+    let what = match endpoint {
+        Endpoint::Acknowledge => {
+            let (Some(session), Resume::At(cursor)) = (session, asked.resume) else {
+                return Err(Refused::new(400, "a session and a cursor are needed").into());
+            };
+            return acknowledge(cx, hub, session, cursor, headers);
+        }
+        Endpoint::Publish => {
+            if let [_, _, ..] = asked.topics[..] {
+                return Err(Refused::new(400, "an event has one topic").into());
+            }
+            let topic = asked.topics.first().map_or(DEFAULT_TOPIC.into(), |topic| topic.name.to_string());
+            let binary = head.headers().get("content-type").is_some_and(is_binary);
+            if binary {
+                return Err(Refused::new(415, "events carry text").into());
+            }
+            let query = publish_query(head, topic)?;
+            // Before the body: what is refused is not read.
+            if !hub.authority.may_publish(&identity, &query.topic) {
+                return Err(Refused::new(403, "not allowed").into());
+            }
+            What::Publish { identity, session, query }
+        }
+        _ => What::Send { identity, session },
+    };
+    let errand = Errand { what, headers: Headers::new(headers) };
+    line::set_hub_line(cx, HubLine::Errand(Box::new(errand)));
+    cx.read_body();
+    Ok(())
+}
+
+fn is_binary(kind: &[u8]) -> bool {
+    let media = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    media.eq_ignore_ascii_case(b"application/octet-stream")
+}
+
+fn publish_query(head: &RequestHead<'_>, topic: String) -> Result<PublishQuery, Refused> {
+    let mut query = PublishQuery { topic, event: None, key: None, audience: To::All, keep: Kept::Retained, slot: None };
+    for pair in head.query() {
+        let (name, value) = pair.map_err(|error| Refused::new(400, error))?;
+        match (&*name, &*value) {
+            ("event", _) => query.event = Some(value.into_owned()),
+            ("key", _) => query.key = Some(value.into_owned()),
+            ("slot", _) => query.slot = Some(value.into_owned()),
+            ("to", "others") => query.audience = To::Others,
+            ("to", _) => return Err(Refused::new(400, "`to` with a value other than `others`")),
+            ("keep", "no") => query.keep = Kept::Ephemeral,
+            ("keep", _) => return Err(Refused::new(400, "`keep` with a value other than `no`")),
+            _ => {}
+        }
+    }
+    Ok(query)
+}
+
+/// The body of a POST is in.
+pub(crate) fn body<S>(cx: &mut Context<'_, S>, body: &[u8]) {
+    let line = cx.cold.as_mut().and_then(|cold| cold.hub.take());
+    cx.meta.clear(flag::HUB);
+    let Some(HubLine::Errand(errand)) = line.map(|line| *line) else { return };
+    let Errand { what, headers } = *errand;
+    let lines = headers.lines();
+    // An answer that cannot be written is a 500 of the loop's.
+    let _ = match what {
+        What::Publish { identity, session, query } => match publish_body(cx, &identity, session, &query, body) {
+            Ok(cursor) => {
+                let cursor = cursor.text();
+                // Neither has anything that JSON would escape.
+                let text = format!("{{\"id\":\"{}\",\"topic\":\"{}\"}}\n", cursor.as_str(), query.topic);
+                let mut all = lines.clone();
+                all.push(("Content-Type", "application/json"));
+                all.push(("Cache-Control", "no-store"));
+                cx.respond(&Response::new(200).headers(&all), text.as_bytes())
+            }
+            Err(refused) => refuse(cx, &refused, &lines),
+        },
+        What::Send { identity, session } => match std::str::from_utf8(body) {
+            Ok(text) => {
+                let mut answers = Vec::new();
+                commands::obey_posted(cx, &identity, session, text, &mut answers);
+                let mut all = lines.clone();
+                all.push(("Content-Type", "text/event-stream"));
+                all.push(("Cache-Control", "no-store"));
+                all.push(("X-Content-Type-Options", "nosniff"));
+                cx.respond(&Response::new(200).headers(&all), &answers)
+            }
+            Err(_) => refuse(cx, &Refused::new(415, "commands are text"), &lines),
+        },
+        What::Attach { .. } => Ok(()),
+    };
+}
+
+fn publish_body<S>(
+    cx: &mut Context<'_, S>,
+    identity: &Identity,
+    session: Option<SessionId>,
+    query: &PublishQuery,
+    body: &[u8],
+) -> Result<Cursor, Refused> {
+    let data =
+        std::str::from_utf8(body).map_err(|_| Refused::new(415, "the body is not UTF-8, and events carry text"))?;
+    let publish = Publish {
+        topic: &query.topic,
+        event: query.event.as_deref().unwrap_or_default(),
+        data: Cow::Borrowed(data),
+        key: query.key.as_deref(),
+        audience: query.audience,
+        keep: query.keep,
+        slot: query.slot.as_deref(),
+    };
+    commands::publish(cx, identity, session, &publish)
+}
+
+fn acknowledge<S>(
+    cx: &mut Context<'_, S>,
+    hub: &HubShared,
+    session: SessionId,
+    cursor: Cursor,
+    headers: &[(&str, &str)],
+) -> Result<(), No> {
+    if cursor.log == Some(cx.core.log.id()) {
+        let now = cx.core.now;
+        // For when it comes back; and now, where its stream is.
+        hub.acknowledged().note(session, cursor.position, now);
+        cx.core.acknowledge_everywhere(session, cursor);
+    }
+    Ok(cx.respond(&Response::new(204).headers(headers), &[])?)
+}

@@ -1,0 +1,50 @@
+//! What a worker sees to for its hub.
+
+use super::Worker;
+use super::serve::Cause;
+use crate::net::handler::Handler;
+use crate::net::hub::line::Revocation;
+use std::time::Duration;
+use std::vec::Vec;
+
+/// How often it is looked whether something retained is too old.
+const SWEEP: Duration = Duration::from_secs(1);
+
+impl<H: Handler> Worker<H> {
+    /// Deadlines that are no connection's: who is gone, what is too old.
+    pub(super) fn see_to_hub(&mut self) {
+        let core = &mut self.core;
+        let Some(hub) = core.hub.clone() else { return };
+        if core.hub_due.is_none_or(|due| due > core.now) {
+            return;
+        }
+        let now = core.now;
+        loop {
+            let change = hub.presence().handle_timeout(now);
+            let Some(change) = change else { break };
+            core.tell(&change);
+        }
+        hub.acknowledged().handle_timeout(now);
+        let unix_ms = core.clock.unix_ms(now);
+        core.desk.let_go(unix_ms);
+        core.hub_due = hub.presence().poll_timeout();
+        self.plan_sweep();
+    }
+
+    /// Something is retained, and will be too old one day.
+    pub(super) fn plan_sweep(&mut self) {
+        let core = &mut self.core;
+        if core.desk.retained().next_expiry().is_some() {
+            let at = core.now + SWEEP;
+            core.hub_due = Some(core.hub_due.map_or(at, |due| due.min(at)));
+        }
+    }
+
+    /// Takes something from everybody whom it concerns.
+    pub(super) fn revoke(&mut self, revocation: &Revocation) {
+        let concerned = self.core.desk.members().filter(|(_, session, who)| revocation.concerns(*session, who));
+        for index in concerned.map(|(index, ..)| index).collect::<Vec<_>>() {
+            self.serve(index, Cause::Revoke(revocation.topic()));
+        }
+    }
+}
