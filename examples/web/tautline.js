@@ -63,7 +63,7 @@ export function blockParser(onblock, limit = 4_194_304) {
   };
 }
 
-function encode({ data, ...fields }) {
+function encode(/** @type {any} */ { data, ...fields }) {
   const lines = Object.entries(fields).flatMap(([name, value]) => (value === undefined ? [] : `${name}: ${value}`));
   if (/[\r\n\0]/.test(lines.join(""))) throw new TypeError("a field other than data holds a line end or NUL");
   if (data !== undefined) lines.push(...data.split(/\r\n?|\n/).map((line) => `data: ${line}`));
@@ -176,7 +176,7 @@ export class Tautline extends EventTarget {
     for (const timer of [line.watchTimer, line.ackTimer]) clearTimeout(timer);
     line.abort.abort();
   }
-  #ended(line, { message, status = 0, after = 0, window }) {
+  #ended(line, /** @type {any} */ { message, status = 0, after = 0, window }) {
     if (line.over) return;
     const steady = line.live && Date.now() - line.since >= STABLE;
     this.#drop(line);
@@ -295,7 +295,7 @@ export class Tautline extends EventTarget {
   }
   async #post(line, body) {
     const answer = await this.#fetch("send", { method: "POST", body, signal: AbortSignal.timeout(POST) });
-    const told = ({ event = "", topic, data = "" }) => this.#told(line, event, topic, data);
+    const told = (/** @type {Block} */ { event = "", topic, data = "" }) => this.#told(line, event, topic, data);
     blockParser(told)(`${await answer.text()}\n\n`);
   }
   // Sends what is not kept, if there is a connection that takes it.
@@ -314,11 +314,11 @@ export class Tautline extends EventTarget {
   }
 
   // What comes: a block.
-  #heard(line, { id = "", topic = "default", event = "message", data, retry }) {
+  #heard(line, /** @type {Block} */ { id = "", topic = "default", event = "message", data, retry }) {
     if (line.over) return;
     if (retry !== undefined) return void (this.#backoff = Math.min(CAP, Math.max(FLOOR, retry)));
     if (line.transport !== "poll") this.#watch(line, 2.5 * line.heartbeat);
-    if (data === undefined) {    else if (data === undefined) {
+    if (data === undefined) {
       if (above(id, this.#cursor)) this.#cursor = id;
       if (line.live) return;
       [line.live, line.since] = [true, Date.now()];
