@@ -49,6 +49,7 @@ for (const transport of ["websocket", "sse", "poll"]) {
     await state("waiting");
     const away = one.publish("a", "from away");
     hub = await listen(t, {}, hub.port);
+    one.retry();
     const id = await away;
     await until(() => got.a.includes("from away"), "published after the restart");
     assert.ok(id.endsWith(hub.log));
