@@ -1,4 +1,4 @@
-// The client against a hub over real connections, as far as node has the transports (a WebSocket from node 22 on).
+// The client against a hub over real connections, as far as node has the transports (a WebSocket from node 22 on, in node 20 behind a flag).
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
