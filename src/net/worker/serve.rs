@@ -578,9 +578,11 @@ fn act_on_time<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>) {
         }
         Line::Http(HttpLine { http, mode: Mode::Stream(stream), .. }) => {
             http.handle_timeout(now, cx.out);
-            if stream.poll_timeout() <= now && cx.meta.has(flag::HUB) {
+            if stream.is_silent(now) && cx.meta.has(flag::HUB) && !cx.out.is_blocked() {
                 line::beat(cx);
-            } else {
+            }
+            // Behind a position block it is no heartbeat's time any more, but the next one's is set.
+            if let Line::Http(HttpLine { http, mode: Mode::Stream(stream), .. }) = &mut cx.line {
                 stream.handle_timeout(http, now, cx.out);
             }
         }
