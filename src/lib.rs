@@ -11,6 +11,7 @@
 //! | [`ws`] | [`ws::Connection`]: a WebSocket of either role; [`ws::ClientHandshake`] opens one |
 //! | [`sse`] | event streams: encoder, parser, [`sse::ServerStream`], and [`sse::EventSource`], which comes back by itself |
 //! | [`hub`] | topics, cursors, one order of everything published; what workers share |
+//! | [`client`] | [`client::Session`]: a subscriber of a hub that falls back from WebSocket to event stream to long poll, and up again |
 #![cfg_attr(
     feature = "net",
     doc = "| [`net`] | the event loop: [`net::Server`], [`net::Worker`] in your own poll, [`net::Handler`] |"
@@ -97,6 +98,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod backoff;
+pub mod client;
 #[cfg(feature = "deflate")]
 mod deflate;
 pub mod heartbeat;

@@ -158,7 +158,7 @@ fn also(file: &str) -> &'static [&'static str] {
         _ if file.starts_with("sse/") => &["payload"],
         _ if file.starts_with("poll/") => &["http"],
         _ if file.starts_with("hub/") => &["ws", "sse", "poll"],
-        _ if file.starts_with("client/") => &["http", "sse", "ws", "poll"],
+        _ if file.starts_with("client/") => &["http", "sse", "ws", "poll", "hub"],
         _ if file.starts_with("net/") => &["http", "sse", "ws", "poll", "hub", "client"],
         _ => &[],
     }
