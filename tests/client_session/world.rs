@@ -2,36 +2,38 @@
 
 use std::time::Duration;
 use tautline::client::{Lane, Presence, Session, SessionConfig, SessionEvent};
-use tautline::http::upgrade::accept_key;
+use tautline::http::upgrade::accept_value;
 use tautline::http::url::Url;
 use tautline::hub::{Cursor, LogId, Position};
 use tautline::{Input, Instant, Output};
 
 /// A session, what its lanes have to write, and what it said.
-pub struct World {
-    pub session: Session,
-    pub now: Instant,
+pub(crate) struct World {
+    pub(crate) session: Session,
+    pub(crate) now: Instant,
     outs: [Output; 3],
     log: Vec<String>,
     /// Wishes in the order in which they came.
     wishes: Vec<(Wish, Lane)>,
     key: String,
     /// The server's bytes come in pieces of this size.
-    pub cut: usize,
+    pub(crate) cut: usize,
+    /// The subprotocol that the server chooses.
+    pub(crate) protocol: &'static str,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub(crate) enum Wish {
     Connect,
     Drop,
 }
 
 impl World {
-    pub fn new(config: SessionConfig, topics: &[&str]) -> Self {
+    pub(crate) fn new(config: SessionConfig, topics: &[&str]) -> Self {
         Self::seeded(config, topics, 7)
     }
 
-    pub fn seeded(config: SessionConfig, topics: &[&str], seed: u64) -> Self {
+    pub(crate) fn seeded(config: SessionConfig, topics: &[&str], seed: u64) -> Self {
         let endpoint = config.check(&Url::parse("http://example.com/hub/").unwrap()).unwrap();
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&seed.to_be_bytes());
@@ -41,13 +43,22 @@ impl World {
         }
         let outs = [Output::new(), Output::new(), Output::new()];
         let now = Instant::ORIGIN;
-        let mut world = Self { session, now, outs, log: vec![], wishes: vec![], key: String::new(), cut: usize::MAX };
+        let mut world = Self {
+            session,
+            now,
+            outs,
+            log: vec![],
+            wishes: vec![],
+            key: String::new(),
+            cut: usize::MAX,
+            protocol: "Sec-WebSocket-Protocol: tautline\r\n",
+        };
         world.turn();
         world
     }
 
     /// Asks all lanes until there is nothing more, as a driver does after each call.
-    pub fn turn(&mut self) {
+    pub(crate) fn turn(&mut self) {
         for lane in Lane::ALL {
             self.ask(lane, &mut []);
         }
@@ -98,18 +109,18 @@ impl World {
     }
 
     /// What was said since the last time.
-    pub fn log(&mut self) -> Vec<String> {
+    pub(crate) fn log(&mut self) -> Vec<String> {
         std::mem::take(&mut self.log)
     }
 
     /// The wishes since the last time.
-    pub fn wishes(&mut self) -> Vec<(Wish, Lane)> {
+    pub(crate) fn wishes(&mut self) -> Vec<(Wish, Lane)> {
         std::mem::take(&mut self.wishes)
     }
 
     /// Takes the one connection that is wanted, whatever is to be dropped before it.
     #[track_caller]
-    pub fn expect_connect(&mut self) -> Lane {
+    pub(crate) fn expect_connect(&mut self) -> Lane {
         let wishes = self.wishes();
         match wishes.iter().filter(|(wish, _)| *wish == Wish::Connect).collect::<Vec<_>>()[..] {
             [(_, lane)] => *lane,
@@ -118,7 +129,7 @@ impl World {
     }
 
     /// The connection stands; what is written first.
-    pub fn connected(&mut self, lane: Lane) -> String {
+    pub(crate) fn connected(&mut self, lane: Lane) -> String {
         self.outs[lane.index()].clear();
         self.session.connected(lane, self.now);
         self.turn();
@@ -129,13 +140,13 @@ impl World {
         request
     }
 
-    pub fn connect_failed(&mut self, lane: Lane) {
+    pub(crate) fn connect_failed(&mut self, lane: Lane) {
         self.session.connect_failed(lane, self.now);
         self.turn();
     }
 
     /// What the lane has to write.
-    pub fn written(&mut self, lane: Lane) -> String {
+    pub(crate) fn written(&mut self, lane: Lane) -> String {
         let out = &mut self.outs[lane.index()];
         let bytes: Vec<u8> = out.chunks().flatten().copied().collect();
         out.clear();
@@ -143,7 +154,7 @@ impl World {
     }
 
     /// The WebSocket messages and Close frames that the lane has to write, unmasked.
-    pub fn messages(&mut self, lane: Lane) -> Vec<String> {
+    pub(crate) fn messages(&mut self, lane: Lane) -> Vec<String> {
         let out = &mut self.outs[lane.index()];
         let bytes: Vec<u8> = out.chunks().flatten().copied().collect();
         out.clear();
@@ -167,7 +178,7 @@ impl World {
     }
 
     /// Bytes from the server.
-    pub fn feed(&mut self, lane: Lane, bytes: &[u8]) {
+    pub(crate) fn feed(&mut self, lane: Lane, bytes: &[u8]) {
         for piece in bytes.chunks(self.cut.max(1)) {
             self.ask(lane, &mut piece.to_vec());
             self.turn();
@@ -175,17 +186,19 @@ impl World {
     }
 
     /// The server accepts the WebSocket.
-    pub fn switch(&mut self, lane: Lane) {
-        let accept = accept_key(self.key.as_bytes());
+    pub(crate) fn switch(&mut self, lane: Lane) {
+        let accept = accept_value(self.key.as_bytes().try_into().unwrap());
+        let accept = std::str::from_utf8(&accept).unwrap();
         let answer = format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: tautline\r\n\r\n"
+             Sec-WebSocket-Accept: {accept}\r\n{}\r\n",
+            self.protocol
         );
         self.feed(lane, answer.as_bytes());
     }
 
     /// A text message.
-    pub fn text(&mut self, lane: Lane, text: &str) {
+    pub(crate) fn text(&mut self, lane: Lane, text: &str) {
         let mut frame = vec![0x81];
         match text.len() {
             len @ 0..126 => frame.push(len as u8),
@@ -203,7 +216,7 @@ impl World {
     }
 
     /// A Close frame.
-    pub fn close(&mut self, lane: Lane, code: u16, reason: &str) {
+    pub(crate) fn close(&mut self, lane: Lane, code: u16, reason: &str) {
         let mut frame = vec![0x88, 2 + reason.len() as u8];
         frame.extend(code.to_be_bytes());
         frame.extend(reason.as_bytes());
@@ -211,12 +224,12 @@ impl World {
     }
 
     /// The head of an event stream.
-    pub fn stream(&mut self, lane: Lane) {
+    pub(crate) fn stream(&mut self, lane: Lane) {
         self.feed(lane, b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
     }
 
     /// A whole answer with further header lines.
-    pub fn answer(&mut self, lane: Lane, status: &str, headers: &str, body: &str) {
+    pub(crate) fn answer(&mut self, lane: Lane, status: &str, headers: &str, body: &str) {
         let answer = format!(
             "HTTP/1.1 {status}\r\nContent-Type: text/event-stream\r\n{headers}Content-Length: {}\r\n\r\n{body}",
             body.len()
@@ -224,13 +237,13 @@ impl World {
         self.feed(lane, answer.as_bytes());
     }
 
-    pub fn eof(&mut self, lane: Lane) {
+    pub(crate) fn eof(&mut self, lane: Lane) {
         self.session.handle_eof(lane, self.now);
         self.turn();
     }
 
     /// Time passes, deadline by deadline.
-    pub fn pass(&mut self, duration: Duration) {
+    pub(crate) fn pass(&mut self, duration: Duration) {
         let end = self.now + duration;
         while let Some(at) = self.session.poll_timeout().filter(|at| *at <= end) {
             assert!(at >= self.now, "a deadline in the past");
@@ -243,7 +256,7 @@ impl World {
 
     /// Until the next deadline; how long that was.
     #[track_caller]
-    pub fn wait(&mut self) -> Duration {
+    pub(crate) fn wait(&mut self) -> Duration {
         let at = self.session.poll_timeout().expect("a deadline");
         let waited = at.saturating_duration_since(self.now);
         self.pass(waited);
@@ -251,19 +264,19 @@ impl World {
     }
 }
 
-pub fn cursor(seq: u64) -> Cursor {
+pub(crate) fn cursor(seq: u64) -> Cursor {
     Cursor { position: Position { ms: 7, seq }, log: Some(LogId(1)) }
 }
 
-pub fn event(seq: u64, topic: &str, data: &str) -> String {
+pub(crate) fn event(seq: u64, topic: &str, data: &str) -> String {
     format!("id: {}\ntopic: {topic}\ndata: {data}\n\n", cursor(seq))
 }
 
-pub fn position(seq: u64) -> String {
+pub(crate) fn position(seq: u64) -> String {
     format!("id: {}\n\n", cursor(seq))
 }
 
 /// What comes first on a WebSocket or a stream, where nothing was missed.
-pub fn attach(seq: u64) -> String {
+pub(crate) fn attach(seq: u64) -> String {
     format!("event: tautline.session\ndata: session 5e551\ndata: heartbeat 20000\n\n{}", position(seq))
 }
