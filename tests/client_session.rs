@@ -3,8 +3,9 @@
 #[path = "client_session/world.rs"]
 mod world;
 
+use proptest::prelude::*;
 use std::time::Duration;
-use tautline::client::{Acknowledge, Publication, QueueError, QueueLimits, SessionConfig, Transport, Transports};
+use tautline::client::{Acknowledge, Lane, Publication, QueueError, QueueLimits, SessionConfig, Transport, Transports};
 use tautline::hub::Cursor;
 use world::{World, attach, cursor, event, position};
 
@@ -34,7 +35,7 @@ fn it_attaches_by_websocket_and_reports_each_event_once_and_in_order() {
 }
 
 /// A world whose session is attached by its only transport.
-fn attached(config: SessionConfig, topics: &[&str]) -> (World, tautline::client::Lane) {
+fn attached(config: SessionConfig, topics: &[&str]) -> (World, Lane) {
     let transport = Transport::ALL.into_iter().find(|t| config.transports.contains(*t)).unwrap();
     let mut world = World::new(config, topics);
     let lane = world.expect_connect();
@@ -43,7 +44,7 @@ fn attached(config: SessionConfig, topics: &[&str]) -> (World, tautline::client:
     (world, lane)
 }
 
-fn attach_lane(world: &mut World, lane: tautline::client::Lane, transport: Transport) -> String {
+fn attach_lane(world: &mut World, lane: Lane, transport: Transport) -> String {
     let request = world.connected(lane);
     match transport {
         Transport::WebSocket => {
@@ -812,5 +813,126 @@ fn any_cut_of_the_bytes_gives_the_same_events() {
     assert_eq!(whole.0.len(), 9, "{whole:?}");
     for cut in 1..80 {
         assert_eq!(run(cut), whole, "pieces of {cut}");
+    }
+}
+
+/// Something that a caller or a server may do.
+#[derive(Clone, Debug)]
+enum Deed {
+    Connected(u8),
+    Failed(u8),
+    Eof(u8),
+    Switch(u8),
+    Stream(u8),
+    Answer(u8, u64),
+    Text(u8, u64),
+    Block(u8, u64),
+    Close(u8, u16),
+    Junk(u8, Vec<u8>),
+    Deadline,
+    Pass(u16),
+    Publish,
+    Ephemeral,
+    Subscribe(u8, u64),
+    Unsubscribe(u8),
+    Presence,
+}
+
+fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+    let lane = || 0..3u8;
+    let deed = prop_oneof![
+        4 => lane().prop_map(Deed::Connected),
+        1 => lane().prop_map(Deed::Failed),
+        1 => lane().prop_map(Deed::Eof),
+        4 => lane().prop_map(Deed::Switch),
+        2 => lane().prop_map(Deed::Stream),
+        2 => (lane(), 0..40u64).prop_map(|(lane, seq)| Deed::Answer(lane, seq)),
+        4 => (lane(), 0..40u64).prop_map(|(lane, seq)| Deed::Text(lane, seq)),
+        4 => (lane(), 0..40u64).prop_map(|(lane, seq)| Deed::Block(lane, seq)),
+        1 => (lane(), prop_oneof![Just(1000u16), Just(1012), Just(1001)]).prop_map(|(lane, code)| Deed::Close(lane, code)),
+        1 => (lane(), proptest::collection::vec(any::<u8>(), 0..40)).prop_map(|(lane, junk)| Deed::Junk(lane, junk)),
+        4 => Just(Deed::Deadline),
+        2 => any::<u16>().prop_map(Deed::Pass),
+        1 => Just(Deed::Publish),
+        1 => Just(Deed::Ephemeral),
+        1 => (0..3u8, 0..40u64).prop_map(|(topic, seq)| Deed::Subscribe(topic, seq)),
+        1 => (0..3u8).prop_map(Deed::Unsubscribe),
+        1 => Just(Deed::Presence),
+    ];
+    proptest::collection::vec(deed, 0..60)
+}
+
+fn run(deeds: &[Deed], cut: usize, transports: Transports, acknowledge: Acknowledge) -> World {
+    let mut world = World::new(SessionConfig { transports, acknowledge, ..SessionConfig::default() }, &["a"]);
+    world.cut = cut;
+    let lane = |lane: u8| Lane::ALL[usize::from(lane)];
+    for deed in deeds {
+        match deed.clone() {
+            Deed::Connected(at) => drop(world.connected(lane(at))),
+            Deed::Failed(at) => world.connect_failed(lane(at)),
+            Deed::Eof(at) => world.eof(lane(at)),
+            Deed::Switch(at) => world.switch(lane(at)),
+            Deed::Stream(at) => world.stream(lane(at)),
+            Deed::Answer(at, seq) => world.answer(lane(at), "200 OK", "", &(event(seq, "a", "x") + &position(seq))),
+            Deed::Text(at, seq) => world.text(lane(at), &(event(seq, "a", &format!("{seq}")) + &position(seq))),
+            Deed::Block(at, seq) => {
+                world.feed(lane(at), (event(seq, "a", &format!("{seq}")) + &position(seq)).as_bytes())
+            }
+            Deed::Close(at, code) => world.close(lane(at), code, "retry=500"),
+            Deed::Junk(at, junk) => world.feed(lane(at), &junk),
+            Deed::Deadline => {
+                if let Some(at) = world.session.poll_timeout() {
+                    world.pass(at.saturating_duration_since(world.now));
+                }
+            }
+            Deed::Pass(millis) => world.pass(Duration::from_millis(millis.into())),
+            Deed::Publish => {
+                let _ = world.session.publish(&Publication::new("a", "x"));
+            }
+            Deed::Ephemeral => {
+                let _ = world.session.publish(&Publication::new("a", "x").ephemeral());
+            }
+            Deed::Subscribe(topic, seq) => {
+                let _ = world.session.subscribe(["b", "c", "d"][usize::from(topic)], Some(cursor(seq)));
+            }
+            Deed::Unsubscribe(topic) => {
+                let _ = world.session.unsubscribe(["b", "c", "d"][usize::from(topic)]);
+            }
+            Deed::Presence => {
+                let _ = world.session.ask_presence("a");
+            }
+        }
+        world.turn();
+        // A lane has a connection, is to get one, or has none: every wish is about that.
+        let waiting = world.session.waiting();
+        assert!(waiting.0 <= 1000 && waiting.1 <= 1 << 20);
+    }
+    world
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// `World` itself holds that no deadline stays and that no call goes on for ever.
+    #[test]
+    fn any_order_of_calls_and_bytes_leaves_a_session_that_reports_in_order_and_comes_back(
+        deeds in deeds(), cut in 1..200usize, set in 0..4usize, acks in 0..3usize
+    ) {
+        let transports = [Transports::ALL, Transports::only(Transport::WebSocket), Transports::only(Transport::EventStream),
+            Transports::only(Transport::LongPoll)][set];
+        let acknowledge = [Acknowledge::Never, Acknowledge::Automatic, Acknowledge::ByCaller][acks];
+        let mut whole = run(&deeds, usize::MAX, transports, acknowledge);
+        let mut cuts = run(&deeds, cut, transports, acknowledge);
+        let log = whole.log();
+        prop_assert_eq!(&log, &cuts.log());
+        prop_assert_eq!(whole.session.cursor(), cuts.session.cursor());
+        prop_assert_eq!(whole.session.poll_timeout(), cuts.session.poll_timeout());
+        // Events of one topic, in one log, without a gap notice: strictly ascending.
+        let seqs: Vec<u64> = log.iter().filter_map(|line| line.strip_prefix("a ")?.parse().ok()).collect();
+        prop_assert!(seqs.is_sorted_by(|a, b| a < b), "{:?}", log);
+        // Unless it is over it has a connection, or a deadline at which it asks for one.
+        if !whole.session.is_over() && !whole.session.is_attached() {
+            prop_assert!(whole.session.poll_timeout().is_some(), "{:?}", log);
+        }
     }
 }

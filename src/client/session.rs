@@ -258,7 +258,7 @@ impl Session {
                 return Some(say.event());
             }
             if let Some((status, key)) = self.refusals.pop_front() {
-                let key = Some(&*input.lend_text(key)).filter(|key| !key.is_empty());
+                let key = Some(input.lend_text(key)).filter(|key| !key.is_empty());
                 let cause = if status == 413 { "longer than the output's limit" } else { "the POST was refused" };
                 return Some(SessionEvent::Refused(Refused {
                     status,

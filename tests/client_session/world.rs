@@ -49,7 +49,7 @@ impl World {
             outs,
             log: vec![],
             wishes: vec![],
-            key: String::new(),
+            key: "A".repeat(24),
             cut: usize::MAX,
             protocol: "Sec-WebSocket-Protocol: tautline\r\n",
         };
