@@ -819,6 +819,8 @@ fn any_cut_of_the_bytes_gives_the_same_events() {
 /// Something that a caller or a server may do.
 #[derive(Clone, Debug)]
 enum Deed {
+    /// Whatever is wanted stands, and attaches at this place.
+    Serve(u64),
     Connected(u8),
     Failed(u8),
     Eof(u8),
@@ -839,8 +841,10 @@ enum Deed {
 }
 
 fn deeds() -> impl Strategy<Value = Vec<Deed>> {
-    let lane = || 0..3u8;
+    // The first lane is the one that mostly exists.
+    let lane = || prop_oneof![6 => Just(0u8), 1 => Just(1), 1 => Just(2)];
     let deed = prop_oneof![
+        8 => (0..40u64).prop_map(Deed::Serve),
         4 => lane().prop_map(Deed::Connected),
         1 => lane().prop_map(Deed::Failed),
         1 => lane().prop_map(Deed::Eof),
@@ -868,12 +872,32 @@ fn run(deeds: &[Deed], cut: usize, transports: Transports, acknowledge: Acknowle
     let lane = |lane: u8| Lane::ALL[usize::from(lane)];
     for deed in deeds {
         match deed.clone() {
+            Deed::Serve(seq) => {
+                for (wish, lane) in world.wishes() {
+                    if wish == world::Wish::Drop {
+                        continue;
+                    }
+                    let request = world.connected(lane);
+                    let blocks = event(seq, "a", &format!("{seq}")) + &position(seq);
+                    if request.starts_with("GET /hub/ws") {
+                        world.switch(lane);
+                        world.text(lane, &blocks);
+                    } else if request.starts_with("GET /hub/events") {
+                        world.stream(lane);
+                        world.feed(lane, blocks.as_bytes());
+                    } else if request.starts_with("GET /hub/poll") {
+                        world.answer(lane, "200 OK", "", &blocks);
+                    }
+                }
+            }
             Deed::Connected(at) => drop(world.connected(lane(at))),
             Deed::Failed(at) => world.connect_failed(lane(at)),
             Deed::Eof(at) => world.eof(lane(at)),
             Deed::Switch(at) => world.switch(lane(at)),
             Deed::Stream(at) => world.stream(lane(at)),
-            Deed::Answer(at, seq) => world.answer(lane(at), "200 OK", "", &(event(seq, "a", "x") + &position(seq))),
+            Deed::Answer(at, seq) => {
+                world.answer(lane(at), "200 OK", "", &(event(seq, "a", &format!("{seq}")) + &position(seq)))
+            }
             Deed::Text(at, seq) => world.text(lane(at), &(event(seq, "a", &format!("{seq}")) + &position(seq))),
             Deed::Block(at, seq) => {
                 world.feed(lane(at), (event(seq, "a", &format!("{seq}")) + &position(seq)).as_bytes())
@@ -935,4 +959,39 @@ proptest! {
             prop_assert!(whole.session.poll_timeout().is_some(), "{:?}", log);
         }
     }
+}
+
+#[test]
+fn what_has_no_id_comes_from_the_feed_alone_and_moves_no_cursor() {
+    let mut world = World::new(SessionConfig::default(), &["a"]);
+    let lane = world.expect_connect();
+    world.connected(lane);
+    world.answer(lane, "426 Upgrade Required", "", "");
+    let stream = world.expect_connect();
+    attach_lane(&mut world, stream, Transport::EventStream);
+    let trial = loop {
+        world.feed(stream, position(10).as_bytes());
+        world.pass(seconds(1));
+        if let [(world::Wish::Connect, lane)] = world.wishes()[..] {
+            break lane;
+        }
+    };
+    world.connected(trial);
+    world.switch(trial);
+    world.log();
+    let typing = "topic: a\ndata: typing\n\nevent: tautline.presence\ntopic: a\ndata: join ann\n\n";
+    world.feed(stream, typing.as_bytes());
+    world.text(trial, typing);
+    world.text(trial, "event: tautline.presence\ntopic: a\ndata: here 1\ndata: ann\n\n");
+    assert_eq!(world.log(), ["ephemeral a typing", "a join ann", "a here 1: ann"]);
+    assert_eq!(world.session.cursor(), Some(cursor(10)));
+    // Its topics change: the trial is for nothing, and the next one asks for the new ones.
+    world.session.subscribe("b", None).unwrap();
+    world.turn();
+    assert_eq!(world.session.topics().count(), 2);
+    let wishes = world.wishes();
+    assert!(
+        wishes.contains(&(world::Wish::Drop, trial)) && wishes.contains(&(world::Wish::Drop, stream)),
+        "{wishes:?}"
+    );
 }

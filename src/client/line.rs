@@ -311,7 +311,7 @@ impl Line {
 
     /// Whether a block is coming in right now.
     pub(super) fn is_mid_block(&self) -> bool {
-        self.parser.is_mid_event()
+        self.parser.is_collecting()
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {

@@ -159,6 +159,11 @@ impl Parser {
         self.open.is_some() || matches!(self.state, State::Skip | State::Bom(1..))
     }
 
+    /// Whether fields of a block are waiting for its end. Comments and unknown fields are none.
+    pub(crate) fn is_collecting(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// Begins a new stream of the same source. What is half read is dropped and a byte order mark may come again; the last event
     /// id and the retry time stay.
     pub fn restart(&mut self) {
