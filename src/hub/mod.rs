@@ -45,6 +45,7 @@
 
 mod attach;
 mod authority;
+mod budget;
 mod command;
 mod config;
 mod cursor;
@@ -69,6 +70,7 @@ mod topics;
 
 pub use attach::{Attach, AttachError, AttachTopic, Cursors, Delivery, Resume};
 pub use authority::{Asking, Authority, Denied, Identity, Open, OwnTopic, USER_TOPICS};
+pub use budget::{Budget, Pressure};
 pub use command::{Command, CommandError, Commands, Kept, MAX_SLOT_NAME, Publish, Refusal, To};
 pub use config::{HubConfig, Policies, SlowReader, Tokens, TopicPolicy, WhoIsHere};
 pub use cursor::{Cursor, CursorError, CursorText, LogId, Position};

@@ -2,7 +2,7 @@
 
 use crate::http::upgrade::UpgradeConfig;
 use crate::http::{self};
-use crate::hub::{Entry, PublishError, SequenceLimits, TopicLimits};
+use crate::hub::{Budget, Entry, Pressure, PublishError, SequenceLimits, TopicLimits};
 use crate::output::{LAST_ANSWER, Output};
 use crate::sse::ServerStreamConfig;
 use crate::ws;
@@ -41,6 +41,8 @@ pub struct Config {
     /// The hub, where there is one: histories, resume, presence, and its endpoints ([`Context::hub`](super::Context::hub)). Without one publications go to
     /// whoever is subscribed at the moment, and that is all. Default: none.
     pub hub: Option<HubSettings>,
+    /// What queues, histories and the log may take together. See [`Budget`] for what goes first.
+    pub budget: Budget,
     /// How long a connection that is over may take to end its side, so that the last bytes sent to it are not destroyed by a reset (RFC
     /// 9112 section 9.6). Default: 5 s.
     pub linger: Linger,
@@ -188,10 +190,19 @@ pub(crate) struct Settings {
     pub(crate) proxies: TrustedProxies,
     pub(crate) turn: TurnConfig,
     pub(crate) topics: TopicLimits,
+    pub(crate) budget: Budget,
     pub(crate) linger: Duration,
 }
 
 impl Settings {
+    /// Whether anything may be published.
+    pub(crate) fn check_pressure(&self, pressure: Pressure) -> Result<(), PublishError> {
+        match pressure {
+            Pressure::Queues => Err(PublishError::Budget { limit: self.budget.bytes }),
+            Pressure::None | Pressure::Histories(_) => Ok(()),
+        }
+    }
+
     /// Whether an event's block fits a queue, with what is around it.
     pub(crate) fn check_length(&self, entry: &Entry) -> Result<(), PublishError> {
         let limit = self.queue.limit.saturating_sub(LAST_ANSWER);
@@ -231,6 +242,7 @@ impl Config {
             proxies: self.proxies.clone(),
             turn: self.turn,
             topics: self.topics,
+            budget: self.budget,
             linger: self.linger.0,
         }))
     }
