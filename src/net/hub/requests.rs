@@ -12,6 +12,7 @@ use crate::hub::{
     Resume, SessionError, SessionId, SessionToken, To, USER_TOPICS, WhoIsHere, notice,
 };
 use crate::net::context::{Accept, Context, StreamOpened, UpgradeError, Upgraded};
+use crate::net::counters::Transport;
 use crate::net::peer::flag;
 use crate::poll;
 use crate::sse::{HeadOnly, Refusal as StreamRefusal, Subscription};
@@ -265,6 +266,9 @@ fn attach<S>(
             // Before the answer, while there still is a status to refuse with.
             attached(cx)?;
             let outcome = upgrade(cx, head, headers, |cx| welcome(cx, &token));
+            if asked.resume != Resume::Live && cx.meta.has(flag::HUB) {
+                cx.core.counters.reconnected(Transport::WebSocket);
+            }
             if !cx.meta.has(flag::HUB) {
                 line::leave(cx.id, cx.core, cx.cold, cx.meta);
             }
