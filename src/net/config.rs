@@ -158,6 +158,8 @@ impl Default for DrainConfig {
 pub enum ConfigError {
     /// In the settings of WebSockets.
     Ws(ws::ConfigError),
+    /// There is a hub, and WebSockets have no heartbeat: its clients could not tell a silent line from a dead one.
+    HubHeartbeat,
     /// The queue is too short for a last answer.
     Queue {
         /// The least that it may be.
@@ -171,6 +173,7 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ws(error) => error.fmt(f),
+            Self::HubHeartbeat => f.write_str("a hub needs `ws.heartbeat`"),
             Self::Queue { least } => write!(f, "`queue.limit` is under {least} bytes"),
             Self::Turn => f.write_str("`turn.read_buffer` is under 512 bytes, or a count of `turn` is zero"),
         }
@@ -218,6 +221,9 @@ impl Config {
     /// What is wrong with them.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.ws.check().map_err(ConfigError::Ws)?;
+        if self.hub.is_some() && self.ws.heartbeat.is_none() {
+            return Err(ConfigError::HubHeartbeat);
+        }
         // Twice the last answer, so that half of the queue is something.
         let least = 2 * LAST_ANSWER;
         if self.queue.limit < least {

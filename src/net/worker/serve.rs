@@ -603,6 +603,10 @@ fn act_on_time<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>) {
 fn drain<S>(cx: &mut Context<'_, S>, code: CloseCode, random: u64) {
     match &mut cx.line {
         Line::WebSocket(_) => cx.close(code, "service restart"),
+        Line::Http(line) if matches!(line.mode, Mode::Held) && cx.meta.has(flag::HUB) => {
+            line.http.shut_down();
+            polls::release(cx);
+        }
         Line::Http(line) => {
             if matches!(line.mode, Mode::Held | Mode::Body) && line.http.owes_answer() {
                 line.http.shut_down();
