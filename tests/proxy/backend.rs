@@ -1,6 +1,7 @@
 //! A server with a hub behind the proxies of tests/proxy: heartbeats as short as a test needs, and who a request is for.
 //!
-//! `proxy_backend [--listen ADDRESS:PORT|unix:PATH] [--heartbeat MS] [--trust PROXIES] [--per-address N] [--workers N] [--drain MS]`
+//! `proxy_backend [--listen ADDRESS:PORT|unix:PATH] [--heartbeat MS] [--trust PROXIES] [--per-address N] [--origin ORIGIN] [--workers N]
+//! [--drain MS]`
 //!
 //! `/whoami` answers with the client's address, as the proxies named with `--trust` have it. SIGTERM drains.
 
@@ -12,6 +13,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use tautline::http::origin::OriginPolicy;
 use tautline::http::{RequestHead, Response};
 use tautline::net::{
     Config, Context, DrainConfig, Endpoint, Handler, HubSettings, ListenAddress, ListenConfig, Message,
@@ -69,6 +71,7 @@ fn serve() -> Result<(), Box<dyn std::error::Error>> {
                     heartbeat.interval = interval;
                 }
             }
+            Long("origin") => config.upgrade.origins = OriginPolicy::listed([&*args.value()?.string()?])?,
             Long("trust") => config.proxies = args.value()?.string()?.parse()?,
             Long("per-address") => {
                 config.peers.per_address = Some(PerAddressLimit::new(args.value()?.parse::<NonZeroU32>()?));

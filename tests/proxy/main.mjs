@@ -3,6 +3,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
+import http2 from "node:http2";
 import { createRequire } from "node:module";
 import { createServer, connect } from "node:net";
 import { tmpdir } from "node:os";
@@ -168,6 +169,7 @@ const documentedHaproxy = ({ port, addresses, bundle }) => adapted(documented("h
   ["bind :443 ssl crt /etc/haproxy/example.com.pem alpn h2,http/1.1", `bind 127.0.0.1:${port} ssl crt ${bundle} alpn h2,http/1.1`],
   ["server one 127.0.0.1:8080", `server one ${addresses[0]}`],
   ["log /dev/log local0", "log stdout format raw local0"],
+  ["maxconn 20000", "maxconn 200"],
 ]);
 
 // Clients.
@@ -207,9 +209,10 @@ async function rustClient(base, topic, { ends, within }) {
   return seen;
 }
 
-/** Clients follow one topic while events are published, until each is on its transport and has all of them, once and in order. */
+let topics = 0;
+/** Clients follow a topic of their own while events are published, until each is on its transport and has all of them, once and in order. */
 async function follow({ base, backends, ends, rust = true, within = 40_000, count = 40, pace = 50, quiet = 0, transports, probe }) {
-  const topic = "prices";
+  const topic = `prices.${(topics += 1)}`;
   const clients = [["browser", await browserClient(base, topic, { ends, within, transports, probe })]];
   if (rust && existsSync(FOLLOW) && !base.startsWith("https")) clients.push(["rust", await rustClient(base, topic, { ends, within: within + 30_000 })]);
   try {
@@ -245,6 +248,14 @@ function check(what, is, expected) {
 const upgrade = (base, ...more) => curl("-siNk", "--http1.1", "-m", "1", "-H", "Connection: Upgrade", "-H", "Upgrade: websocket", "-H", "Sec-WebSocket-Version: 13",
   "-H", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "-H", "Sec-WebSocket-Protocol: tautline", ...more, `${base}ws`);
 
+/** Whether a proxy takes WebSockets over HTTP/2 (RFC 8441). */
+function extendedConnect(base) {
+  return new Promise((done, failed) => {
+    const session = http2.connect(base, { rejectUnauthorized: false });
+    session.on("error", failed).on("remoteSettings", ({ enableConnectProtocol }) => (session.close(), done(enableConnectProtocol === true)));
+  });
+}
+
 // The cases.
 
 const cases = [
@@ -275,6 +286,7 @@ const cases = [
       await backends[0].publish("raw", "hello");
       check("what comes of a stream", (await stream).text, "");
     } },
+  { name: "nginx: X-Accel-Buffering ignored, but HTTP/1.1 and no gzip", config: location("proxy_http_version 1.1; proxy_buffering on; proxy_ignore_headers X-Accel-Buffering;"), ends: "sse" },
   { name: "nginx: gzip holds event streams back where X-Accel-Buffering is ignored", ends: "poll", rust: false, within: 60_000,
     config: location("proxy_http_version 1.1; proxy_ignore_headers X-Accel-Buffering; gzip on; gzip_proxied any; gzip_min_length 1; gzip_types text/event-stream;") },
   { name: "nginx: proxy_read_timeout above the heartbeat", config: location(`${UPGRADE} proxy_read_timeout 3s;`), heartbeat: 1_000, ends: "websocket", quiet: 7_000 },
@@ -301,7 +313,9 @@ const cases = [
       const { base, backends, folder } = world;
       check("HTTP/2", (await curl("-sk", "-o", "/dev/null", "-w", "%{http_version}", `${base}poll?topic=raw`)).text, "2");
       check("what a client says of itself", (await curl("-sk", "-H", "X-Forwarded-For: 192.0.2.1", `${base}whoami`)).text, "127.0.0.1");
-      check("a page of the same origin", (await upgrade(base, "-H", `Origin: ${new URL(base).origin}`)).text.split(" ")[1], "403");
+      check("a page of the listed origin", (await upgrade(base, "-H", `Origin: ${new URL(base).origin}`)).text.split(" ")[1], "101");
+      check("another page", (await upgrade(base, "-H", "Origin: https://example.org")).text.split(" ")[1], "403");
+      check("WebSockets over HTTP/2", await extendedConnect(base), false);
       const stream = curl("-skN", "-m", "2", `${base}events?topic=raw`);
       await sleep(300);
       await backends[0].publish("raw", "hello");
@@ -380,6 +394,8 @@ const cases = [
       const { base, proxy } = world;
       check("HTTP/2", (await curl("-sk", "-o", "/dev/null", "-w", "%{http_version}", `${base}poll?topic=raw`)).text, "2");
       check("what a client says of itself", (await curl("-sk", "-H", "X-Forwarded-For: 192.0.2.1", `${base}whoami`)).text, "127.0.0.1");
+      check("a page of the listed origin", (await upgrade(base, "-H", `Origin: ${new URL(base).origin}`)).text.split(" ")[1], "101");
+      check("WebSockets over HTTP/2", await extendedConnect(base), true);
       await follow({ ...world, ends: "sse", transports: ["sse"] });
       await curl("-sk", `${base}poll?topic=raw&token=secret`);
       await until("the log", () => proxy.said.some((line) => line.includes("/poll")));
@@ -413,12 +429,13 @@ async function run(one, certificates) {
   const backends = [];
   let proxy;
   try {
+    const port = await freePort();
+    const more = one.tls ? [...one.more, "--origin", `https://127.0.0.1:${port}`] : one.more;
     for (let n = 0; n < (one.servers ?? 1); n += 1) {
       const listen = one.unix && `unix:${folder}/hub.sock`;
-      backends.push(await backend(folder, { heartbeat: one.heartbeat, listen, more: one.more }));
+      backends.push(await backend(folder, { heartbeat: one.heartbeat, listen, more }));
       if (one.unix) chmodSync(join(folder, "hub.sock"), 0o777);
     }
-    const port = await freePort();
     const file = join(folder, "proxy.conf");
     writeFileSync(file, one.config({ port, addresses: backends.map(({ address }) => address), ...certificates }));
     if (unprivileged.uid) chownSync(folder, unprivileged.uid, unprivileged.gid);
