@@ -181,7 +181,7 @@ async function browserClient(base, topic, { ends, within, transports, probe = 3_
   line.addEventListener("event", ({ detail }) => seen.events.push(detail.data));
   line.addEventListener("gap", () => (seen.gaps += 1));
   line.addEventListener("state", ({ detail }) => {
-    if (detail.state === "waiting") seen.lost += 1;
+    if (detail.state === "waiting") [seen.lost, seen.cause] = [seen.lost + 1, detail.reason];
     [seen.open, seen.transport] = [detail.state === "open", detail.transport];
   });
   seen.stop = () => line.close();
@@ -200,6 +200,7 @@ async function rustClient(base, topic, { ends, within }) {
     get events() { return child.said.filter((line) => line.startsWith(`${topic} `)).map((line) => line.split(": ")[1]); },
     get gaps() { return child.said.filter((line) => line.startsWith("-- gap")).length; },
     get lost() { return child.said.filter((line) => line.startsWith("-- lost")).length; },
+    get cause() { return child.said.findLast((line) => line.startsWith("-- lost")); },
     get transport() { return child.said.filter((line) => line.startsWith("-- by ")).at(-1)?.slice(6); },
   };
   seen.stop = () => child.kill();
@@ -224,7 +225,7 @@ async function follow({ base, backends, ends, rust = true, within = 40_000, coun
         await Promise.all(clients.map(([, seen]) => seen.ready));
         const before = clients.map(([, seen]) => seen.lost);
         await sleep(quiet);
-        if (quiet) clients.forEach(([name, seen], index) => check(`${name}: lost in silence`, seen.lost - before[index], 0));
+        if (quiet) clients.forEach(([name, seen], index) => check(`${name}: lost in silence (${seen.cause})`, seen.lost - before[index], 0));
       }
       await backends[0].publish(topic, data);
       await sleep(pace);
