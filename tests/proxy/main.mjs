@@ -47,7 +47,8 @@ while (options.length) {
 const children = new Set();
 const folders = [];
 process.on("exit", () => {
-  children.forEach((child) => child.kill("SIGKILL"));
+  // Not SIGKILL: nginx's workers end with their master only if it can tell them.
+  children.forEach((child) => child.kill("SIGTERM"));
   folders.forEach((folder) => rmSync(folder, { recursive: true, force: true }));
 });
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1));
@@ -231,7 +232,8 @@ async function follow({ base, backends, ends, rust = true, within = 40_000, coun
       await sleep(pace);
     }
     for (const [name, seen] of clients) {
-      await until(`all events, ${name}`, () => seen.events.length >= count, 10_000).catch(() => {});
+      // A connection may be lost meanwhile, and the wait for the next one is up to 30 s.
+      await until(`all events, ${name}`, () => seen.events.length >= count, 45_000).catch(() => {});
       await sleep(100);
       check(`${name}: events`, seen.events.join(), expected.join());
       check(`${name}: gaps`, seen.gaps, 0);
@@ -290,8 +292,8 @@ const cases = [
   { name: "nginx: X-Accel-Buffering ignored, but HTTP/1.1 and no gzip", config: location("proxy_http_version 1.1; proxy_buffering on; proxy_ignore_headers X-Accel-Buffering;"), ends: "sse" },
   { name: "nginx: gzip holds event streams back where X-Accel-Buffering is ignored", ends: "poll", rust: false, within: 60_000,
     config: location("proxy_http_version 1.1; proxy_ignore_headers X-Accel-Buffering; gzip on; gzip_proxied any; gzip_min_length 1; gzip_types text/event-stream;") },
-  { name: "nginx: proxy_read_timeout above the heartbeat", config: location(`${UPGRADE} proxy_read_timeout 3s;`), heartbeat: 1_000, ends: "websocket", quiet: 7_000 },
-  { name: "nginx: proxy_read_timeout above the heartbeat, event streams", config: location("proxy_read_timeout 3s;"), heartbeat: 1_000, ends: "sse", quiet: 7_000 },
+  { name: "nginx: proxy_read_timeout above the heartbeat", config: location(`${UPGRADE} proxy_read_timeout 6s;`), heartbeat: 2_000, ends: "websocket", quiet: 13_000 },
+  { name: "nginx: proxy_read_timeout above the heartbeat, event streams", config: location("proxy_read_timeout 6s;"), heartbeat: 2_000, ends: "sse", quiet: 13_000 },
   { name: "nginx: proxy_read_timeout below the heartbeat", config: location(`${UPGRADE} proxy_read_timeout 2s;`), heartbeat: 3_000, ends: "websocket", rust: false,
     // Nothing is lost, but each silence costs a connection.
     async raw({ base, backends }) {
@@ -378,8 +380,8 @@ const cases = [
       check("three of one client", one.sort().join(), "200,200,429");
       check("two of another", other.join(), "200,200");
     } },
-  { name: "haproxy: timeouts above the heartbeat", proxy: "haproxy", config: (world) => haproxyFrame(world, { client: "3s", server: "3s", tunnel: "3s" }), heartbeat: 1_000, ends: "websocket", quiet: 5_000 },
-  { name: "haproxy: timeouts above the heartbeat, event streams", proxy: "haproxy", config: (world) => haproxyFrame(world, { client: "3s", server: "3s" }), heartbeat: 1_000, ends: "sse", quiet: 5_000, transports: ["sse", "poll"], rust: false },
+  { name: "haproxy: timeouts above the heartbeat", proxy: "haproxy", config: (world) => haproxyFrame(world, { client: "6s", server: "6s", tunnel: "6s" }), heartbeat: 2_000, ends: "websocket", quiet: 13_000 },
+  { name: "haproxy: timeouts above the heartbeat, event streams", proxy: "haproxy", config: (world) => haproxyFrame(world, { client: "6s", server: "6s" }), heartbeat: 2_000, ends: "sse", quiet: 13_000, transports: ["sse", "poll"], rust: false },
   { name: "haproxy: timeout tunnel below the heartbeat", proxy: "haproxy", config: (world) => haproxyFrame(world, { tunnel: "2s" }), heartbeat: 3_000, ends: "websocket", rust: false,
     async raw({ base, backends }) {
       const seen = await browserClient(base, "silent", { ends: "websocket", within: 5_000 });
