@@ -22,8 +22,9 @@ pub(super) struct Member {
     pub(super) rate: Bucket,
 }
 
-/// Topics with cursors of their own. None, the usual case, take a pointer.
+/// Topics with cursors of their own. None, the usual case, take a pointer, and not the three words of a list.
 #[derive(Debug, Default)]
+#[allow(clippy::box_collection)]
 pub(super) struct Owns(Option<Box<Vec<Own>>>);
 
 impl Owns {
