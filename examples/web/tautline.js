@@ -159,7 +159,8 @@ export class Tautline extends EventTarget {
     if (!this.#rungs.length || !this.#topics.size) throw new TypeError("no transport or no topic is left");
     this.#cursor = options.cursor ?? "";
     for (const name of /** @type {const} */ (["event", "gap", "presence", "state", "error", "subscribed", "unsubscribed", "closed"])) {
-      this.addEventListener(name, /** @type {EventListener | null} */ (options[`on${name}`] ?? null));
+      const listener = /** @type {EventListener | undefined} */ (options[`on${name}`]);
+      if (listener) this.addEventListener(name, listener);
     }
     globalThis.addEventListener?.("online", this.#wake);
     globalThis.document?.addEventListener("visibilitychange", this.#wake);
