@@ -16,11 +16,7 @@ pub(crate) const PAGES: [Page; 9] = [
     Page { path: "/lines.js", kind: "text/javascript; charset=utf-8", body: include_str!("web/lines.js") },
     Page { path: "/one.js", kind: "text/javascript; charset=utf-8", body: include_str!("web/one.js") },
     Page { path: "/plot.js", kind: "text/javascript; charset=utf-8", body: include_str!("web/plot.js") },
-    Page {
-        path: "/tautline.js",
-        kind: "text/javascript; charset=utf-8",
-        body: include_str!("../web/tautline.js"),
-    },
+    Page { path: "/tautline.js", kind: "text/javascript; charset=utf-8", body: include_str!("../web/tautline.js") },
     Page { path: "/icon.svg", kind: "image/svg+xml", body: include_str!("web/icon.svg") },
 ];
 

@@ -191,11 +191,7 @@ impl Handler for Site {
 }
 
 /// Headers of every answer: what it says is what it is, and no page of another origin may embed it.
-const COMMON: [(&str, &str); 3] = [
-    ("Cache-Control", "no-cache"),
-    ("X-Content-Type-Options", "nosniff"),
-    EMBEDDING,
-];
+const COMMON: [(&str, &str); 3] = [("Cache-Control", "no-cache"), ("X-Content-Type-Options", "nosniff"), EMBEDDING];
 
 /// Of the hub's answers, too: they have the other two where they need them.
 const EMBEDDING: (&str, &str) = ("Cross-Origin-Resource-Policy", "same-origin");
