@@ -95,8 +95,7 @@ export class BlockParser {
     if (this.#partial.length > 6 && !/^(?:id|topic|event|data|retry):/.test(this.#partial)) this.#partial = ":";
     if (this.#size + this.#partial.length > this.limit) throw new Fault(`a block is longer than ${this.limit}`);
   }
-  /** @param {string} line */
-  #line(line) {
+  /** @param {string} line */ #line(line) {
     if (!line) return this.#end();
     const [, name, value = ""] = /^([^:]*)(?:: ?([^]*))?$/.exec(line) ?? [];
     if (name === "data") this.#data.push(value);
@@ -130,8 +129,7 @@ export function above(a, b) {
   return ms > 0n || (ms === 0n && seq > 0n);
 }
 
-/** @param {string} topic */
-function checked(topic) {
+/** @param {string} topic */ function checked(topic) {
   if (!/^[A-Za-z0-9_.:/-]{1,128}$/.test(topic)) throw new TypeError("a topic is 1 to 128 characters of A-Z a-z 0-9 _ . : / -");
   return topic;
 }
@@ -211,17 +209,11 @@ export class Tautline extends EventTarget {
     return answer;
   }
   /** Drops the present connection, to see the line come back. Does not count against the transport. */
-  cut() {
-    if (this.#line) this.#ended(this.#line, new Fault("cut", { code: 1001 }));
-  }
+  cut() { if (this.#line) this.#ended(this.#line, new Fault("cut", { code: 1001 })); }
   /** Connects at once where the line waits. */
-  retry() {
-    if (this.#state === "waiting") this.#connect();
-  }
+  retry() { if (this.#state === "waiting") this.#connect(); }
   /** Ends the line for good. Publications without an answer are rejected. */
-  close() {
-    this.#finish(new Fault("closed by the application"));
-  }
+  close() { this.#finish(new Fault("closed by the application")); }
 
   // Connecting, falling and climbing.
 
@@ -232,8 +224,7 @@ export class Tautline extends EventTarget {
     this.#line = this.#start(this.#rung);
     this.#become("connecting");
   }
-  /** @param {number} rung */
-  #start(rung) {
+  /** @param {number} rung */ #start(rung) {
     const line = connection(rung, this.#rungs[rung]);
     this.#watch(line, this.#options.probe);
     (line.transport === "websocket" ? this.#socket(line) : this.#requests(line)).catch((cause) => this.#ended(line, faultOf(cause)));
@@ -244,14 +235,12 @@ export class Tautline extends EventTarget {
     clearTimeout(line.timer);
     if (!line.over) line.timer = setTimeout(() => this.#ended(line, new Fault(`nothing was heard for ${ms} ms`)), ms);
   }
-  /** @param {Line} [line] */
-  #drop(line) {
+  /** @param {Line} [line] */ #drop(line) {
     if (line) line.over = true;
     clearTimeout(line?.timer);
     line?.abort.abort();
   }
-  /** @param {Line} line @param {Fault} fault */
-  #ended(line, fault) {
+  /** @param {Line} line @param {Fault} fault */ #ended(line, fault) {
     if (line.over) return;
     this.#drop(line);
     if (line === this.#trial) {
@@ -286,8 +275,8 @@ export class Tautline extends EventTarget {
     if (this.#rung === 0 || this.#climb || this.#trial) return;
     this.#climb = setTimeout(() => {
       [this.#climb, this.#cool] = [0, Math.min(COOLEST, this.#cool * 2)];
-      if (this.#line?.live) this.#trial = this.#start(0);
-      // There is nothing to lose: one try in place of the next.
+      if (this.#line) this.#trial = this.#start(0);
+      // While it waits there is nothing to lose: one try in place of the next.
       else [this.#rung, this.#misses] = [0, TRIES - 1];
     }, this.#cool * (0.75 + Math.random() / 2));
   }
@@ -304,13 +293,11 @@ export class Tautline extends EventTarget {
     this.#sync();
     this.#flush();
   }
-  /** @param {State} state @param {{ wait?: number, attempt?: number, reason?: string }} [more] */
-  #become(state, more) {
+  /** @param {State} state @param {{ wait?: number, attempt?: number, reason?: string }} [more] */ #become(state, more) {
     this.#state = state;
     this.#tell("state", { state, transport: this.transport, ...more });
   }
-  /** @param {Fault} fault */
-  #finish(fault) {
+  /** @param {Fault} fault */ #finish(fault) {
     if (this.#state === "closed") return;
     [this.#timer, this.#climb].forEach((timer) => clearTimeout(timer));
     [this.#line, this.#trial].forEach((line) => this.#drop(line));
@@ -322,24 +309,18 @@ export class Tautline extends EventTarget {
     this.#tell("closed", { reason: fault.message, status: fault.status, code: fault.code });
   }
   /** @template {keyof Events} Name @param {Name} name @param {Events[Name]} detail */
-  #tell(name, detail) {
-    this.dispatchEvent(new CustomEvent(name, { detail }));
-  }
+  #tell(name, detail) { this.dispatchEvent(new CustomEvent(name, { detail })); }
 
   // The transports: each runs until its connection has ended, and throws why.
 
-  /** @param {Line} line @param {string} path @param {Record<string, string>} more */
-  #attach(line, path, more) {
+  /** @param {Line} line @param {string} path @param {Record<string, string>} more */ #attach(line, path, more) {
     const topics = [...this.#topics].map((topic) => ["topic", this.#owns(topic) ? `${topic}@${this.#owns(topic)?.at}` : topic]);
     const rest = Object.entries({ lastId: this.#cursor, ...more }).filter(([, value]) => value);
     line.topics = new Set(this.#topics);
     return new URL(`${path}?${new URLSearchParams([...topics, ...rest])}`, this.#base);
   }
-  async #token() {
-    return typeof this.#options.token === "function" ? this.#options.token() : this.#options.token;
-  }
-  /** @param {Line} line */
-  async #socket(line) {
+  async #token() { return typeof this.#options.token === "function" ? this.#options.token() : this.#options.token; }
+  /** @param {Line} line */ async #socket(line) {
     const token = await this.#token();
     const url = this.#attach(line, "ws", { session: this.#session });
     url.protocol = url.protocol.replace("http", "ws");
@@ -377,8 +358,7 @@ export class Tautline extends EventTarget {
       if (hold && line.events === before && Date.now() - began < BASE) await sleep(FLOOR + Math.random() * BASE);
     }
   }
-  /** @param {Line} line */
-  #parser(line) {
+  /** @param {Line} line */ #parser(line) {
     return new BlockParser((block) => {
       this.#heard(line, block);
       if (line.transport !== "poll") this.#watch(line, 2.5 * line.heartbeat);
@@ -438,8 +418,7 @@ export class Tautline extends EventTarget {
     }
     this.#posting = false;
   }
-  /** @param {string} body */
-  async #post(body) {
+  /** @param {string} body */ async #post(body) {
     const answer = await this.#fetch(() => new URL("send", this.#base), { method: "POST", body, signal: AbortSignal.timeout(POST) });
     const parser = new BlockParser(({ event = "", topic, data = "" }) => this.#told(undefined, event, topic, data));
     parser.push(`${await answer.text()}\n\n`);
@@ -447,8 +426,7 @@ export class Tautline extends EventTarget {
 
   // What comes.
 
-  /** @param {Line} line @param {Block} block */
-  #heard(line, { id = "", topic = "default", event = "message", data }) {
+  /** @param {Line} line @param {Block} block */ #heard(line, { id = "", topic = "default", event = "message", data }) {
     if (line.over) return;
     if (data === undefined) {
       if (above(id, this.#cursor)) this.#cursor = id;
@@ -491,8 +469,7 @@ export class Tautline extends EventTarget {
       this.#tell("presence", { topic, change: /** @type {any} */ (first), users, count });
     } else if (event === "tautline.error") this.#refused(line, topic, data);
   }
-  /** @param {Line | undefined} line @param {string} topic @param {string} data */
-  #refused(line, topic, data) {
+  /** @param {Line | undefined} line @param {string} topic @param {string} data */ #refused(line, topic, data) {
     const [, digits = "0", command = "", key = "", message = "", wait] = /^(\d+) (\S+) ?(.*)\n?(.*)(?:\nafter (\d+))?/.exec(data) ?? [];
     const [status, after] = [Number(digits), wait === undefined ? undefined : Number(wait)];
     const again = (/** @type {() => void} */ action) => setTimeout(action, clamp(after ?? BASE) + Math.random() * BASE);
@@ -504,8 +481,7 @@ export class Tautline extends EventTarget {
     else if (command === "subscribe") this.#forget(topic);
     this.#tell("error", { status, command, key, topic, message, after });
   }
-  /** @param {string} key @param {string | Error} outcome */
-  #settle(key, outcome) {
+  /** @param {string} key @param {string | Error} outcome */ #settle(key, outcome) {
     const item = this.#queue.get(key);
     this.#queue.delete(key);
     this.#queued -= item?.text.length ?? 0;
@@ -515,8 +491,7 @@ export class Tautline extends EventTarget {
 
   // Topics and where they are.
 
-  /** @param {string} topic */
-  #forget(topic) {
+  /** @param {string} topic */ #forget(topic) {
     this.#own.delete(topic);
     if (this.#topics.delete(topic) && !this.#topics.size) this.#finish(new Fault("no topic is left", { status: 403 }));
   }

@@ -127,6 +127,8 @@ async function counted() {
   assert.deepEqual(await page.evaluate(() => told.got), Array.from({ length: published }, (_, i) => String(i + 1)));
 }
 const by = (transport, timeout) => until((transport) => line.state === "open" && line.transport === transport, transport, timeout);
+// So long that the waits start over.
+const lasts = () => new Promise((resolve) => setTimeout(resolve, 10_500));
 const gaps = () => page.evaluate(() => told.gaps);
 
 let steps = 0;
@@ -172,11 +174,13 @@ try {
   });
 
   await step("a middlebox that cuts WebSockets behind the 101: three of these, then the event stream", async () => {
+    await lasts();
     proxy.becomes("no sockets");
     await publish(50);
     await by("sse", 60_000);
     await publish(20);
     await counted();
+    await lasts();
     assert.ok(proxy.refused.ws >= 3);
   });
 
@@ -190,6 +194,7 @@ try {
     const id = await page.evaluate((data) => line.publish("counted", data), String((published += 1)));
     assert.match(id, /^\d+-\d+-[0-9a-f]{8}$/);
     await counted();
+    await lasts();
   });
 
   await step("everything blocked for a while", async () => {
