@@ -92,17 +92,17 @@ impl Site {
         if !allowed.split(", ").any(|allowed| allowed == method) {
             return answer(cx, lines, 405, &[("Allow", allowed)], "This method is not for this path.\n");
         }
+        if matches!(path, "/publish" | "/tokens") && method == "POST" {
+            // Before the body: what is refused is not read.
+            if let Err(refusal) = self.shared.gate.check_token(head) {
+                return refuse(cx, lines, refusal);
+            }
+        }
         match path {
             _ if method == "OPTIONS" => cx.respond(&Response::new(204).base(lines).headers(&[("Allow", allowed)]), &[]),
             "/ws" if !offers(head, PROTOCOL) => self.accept_chat(head, cx),
             "/echo" => accept_echo(head, cx),
-            "/tokens" => {
-                // Before the body: what is refused is not read.
-                if let Err(refusal) = self.shared.gate.check_token(head) {
-                    return refuse(cx, lines, refusal);
-                }
-                tokens::announce(head, &cors, cx)
-            }
+            "/tokens" => tokens::announce(head, &cors, cx),
             "/metrics" => self.show_metrics(&cors, cx),
             "/healthz" => answer(cx, lines, 200, &[], "ok\n"),
             _ => match (Endpoint::of(path), page) {
