@@ -145,8 +145,8 @@ pub(crate) const PUBLISHER: &str = "publisher";
 impl Authority for Gate {
     fn identify(&self, asking: &hub::Asking<'_>) -> Result<Identity, Denied> {
         let Some(token) = &self.token else { return Ok(Identity::default()) };
-        let Some(head) = asking.head else { return Err(Denied::Unauthorized) };
-        match bearer(head) {
+        // A page cannot set `Authorization` on a WebSocket: it may offer the token as a subprotocol.
+        match asking.head.and_then(bearer).as_ref().or(asking.token.as_ref()) {
             Some(given) if given.is(token) => Ok(Identity::user(PUBLISHER)),
             Some(_) => Err(Denied::Unauthorized),
             None => Ok(Identity::default()),

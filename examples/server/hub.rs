@@ -14,7 +14,7 @@
 use super::gate::Gate;
 use super::stats;
 use std::sync::Arc;
-use tautline::hub::{HistoryLimits, HubConfig, Keeps, Policies, SlowReader, TopicPolicy, WhoIsHere};
+use tautline::hub::{HistoryLimits, HubConfig, Keeps, Policies, SlowReader, Tokens, TopicPolicy, WhoIsHere};
 use tautline::net::HubSettings;
 
 /// The hub's settings: `events` of each topic are retained, and `gate` says who may what.
@@ -33,5 +33,5 @@ pub(crate) fn settings(events: usize, gate: Arc<Gate>) -> HubSettings {
         .with("latest/", conflating)
         .with("lossy/", TopicPolicy { slow: SlowReader::FallBehind, ..plain })
         .with(stats::TOPIC, figures);
-    HubSettings { hub: HubConfig { policies, ..HubConfig::default() }, authority: gate }
+    HubSettings { hub: HubConfig { policies, tokens: Tokens::Subprotocol, ..HubConfig::default() }, authority: gate }
 }

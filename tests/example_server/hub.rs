@@ -260,10 +260,18 @@ fn with_a_token_everybody_may_follow_and_only_who_has_it_may_publish() {
     publisher.position();
     publisher.say("id: k\ntopic: news\ndata: by socket\n\n");
     publisher.until("tautline.ack");
+    // As a page has to say it; the token does not come back.
+    let offer = [("Sec-WebSocket-Protocol", "tautline.token.s3cret")];
+    let mut page = Subscriber::attach(&server, "topic=news", &offer);
+    page.position();
+    page.say("id: k2\ntopic: news\ndata: by page\n\n");
+    page.until("tautline.ack");
+    let offer = [("Sec-WebSocket-Protocol", "tautline, tautline.token.wrong")];
+    assert_eq!(server.upgrade("/ws", &offer).unwrap_err(), 401);
     assert_eq!(server.ask("POST", "/send", &token, b"topic: news\ndata: by post\n\n").status, 200);
     assert_eq!(server.ask("POST", "/publish?topic=news", &token, b"by publish").status, 200);
-    let got: Vec<_> = (0..3).map(|_| Event::of(&anybody.block()).expect("an event").data).collect();
-    assert_eq!(got, ["by socket", "by post", "by publish"], "and nothing of what was refused");
+    let got: Vec<_> = (0..4).map(|_| Event::of(&anybody.block()).expect("an event").data).collect();
+    assert_eq!(got, ["by socket", "by page", "by post", "by publish"], "and nothing of what was refused");
 }
 
 #[test]
