@@ -1,8 +1,10 @@
 //! One HTTP/1.1 connection, seen from the server (RFC 9112 section 9).
 
 mod prepared;
+mod suspended;
 
 pub use prepared::PreparedAnswer;
+pub use suspended::Suspended;
 
 use crate::http::body::{BodyEvent, BodyReader};
 use crate::http::error::{Closed, Deadline, Error};

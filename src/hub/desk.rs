@@ -4,7 +4,7 @@ use crate::hub::attach::{Delivery, Resume};
 use crate::hub::authority::Identity;
 use crate::hub::config::HubConfig;
 use crate::hub::cursor::{Cursor, LogId, Position};
-use crate::hub::member::{Acknowledging, Behind, Gap, Member, Own, Place};
+use crate::hub::member::{Acknowledging, Behind, Gap, Member, Own, Owns, Place};
 use crate::hub::notice::{self, GapReason};
 use crate::hub::publication::{Carry, Publication};
 use crate::hub::rate::{Bucket, RateExceeded};
@@ -188,7 +188,7 @@ impl<C: Carry> Desk<C> {
     /// [`TopicError`]: it is subscribed to nothing.
     pub fn attach(&mut self, subscriber: u32, who: &Attachment<'_>) -> Result<(), TopicError> {
         self.detach(subscriber);
-        let mut own = Vec::new();
+        let mut own = Owns::default();
         let (at, reason) = self.begin(who.resume, who.head);
         let mut behind = Behind { at, told: Vec::new(), gaps: Vec::new(), first: true };
         for &(topic, cursor) in who.topics {
@@ -209,7 +209,7 @@ impl<C: Carry> Desk<C> {
                 {
                     behind.at = behind.at.min(before);
                 }
-                Some(Acknowledging { acknowledged: behind.at.min(self.applied), sent: behind.at, due: None })
+                Some(Box::new(Acknowledging { acknowledged: behind.at.min(self.applied), sent: behind.at, due: None }))
             }
         };
         let member = Member {
@@ -323,13 +323,14 @@ impl<C: Carry> Desk<C> {
     #[inline]
     pub fn is_plain(&self, subscriber: u32) -> bool {
         self.at(subscriber).is_none_or(|member| {
-            matches!(member.place, Place::Live) && member.own.is_empty() && member.acknowledging.is_none()
+            matches!(member.place, Place::Live) && member.own.as_slice().is_empty() && member.acknowledging.is_none()
         })
     }
 
     /// Whether a member is behind, or a topic of its is: it is to [pull](Self::pull).
     pub fn is_behind(&self, subscriber: u32) -> bool {
-        self.at(subscriber).is_some_and(|member| matches!(member.place, Place::Behind(_)) || !member.own.is_empty())
+        self.at(subscriber)
+            .is_some_and(|member| matches!(member.place, Place::Behind(_)) || !member.own.as_slice().is_empty())
     }
 
     /// What to do with an event that was just applied, for a member that is not plain.
@@ -341,7 +342,7 @@ impl<C: Carry> Desk<C> {
         let later = match &member.place {
             // What has no place in the order is not asked for its place.
             Place::Behind(_) => !ephemeral,
-            Place::Live => !ephemeral && member.own.iter().any(|own| *own.topic == *topic),
+            Place::Live => !ephemeral && member.own.as_slice().iter().any(|own| *own.topic == *topic),
         };
         if later || publication.except() == Some(member.session) {
             return Offer::Skip;
@@ -489,12 +490,12 @@ impl<C: Carry> Desk<C> {
         let mut room = most;
         let mut first = false;
         if let Place::Behind(behind) = &mut member.place {
-            self.find_gaps(subscriber, &member.own, behind);
+            self.find_gaps(subscriber, member.own.as_slice(), behind);
             if !behind.gaps.is_empty() {
                 let gaps = core::mem::take(&mut behind.gaps);
                 notify(notice::gap(gaps.iter().map(|gap| (&*gap.topic, gap.reason))), into);
             }
-            let own = &member.own;
+            let own = member.own.as_slice();
             let topics = self.topics.topics_of(subscriber);
             let topics = topics.filter(|topic| !own.iter().any(|own| *own.topic == **topic));
             let (from, session) = (behind.at, member.session);
@@ -534,7 +535,7 @@ impl<C: Carry> Desk<C> {
             if more {
                 return if first { Pulled::Attached } else { Pulled::More };
             }
-            let own = member.own.remove(at);
+            let Some(own) = member.own.remove(at) else { break };
             let cursor = Cursor { position: self.applied, log: Some(self.log) };
             into.push(Item::Notice(notice::subscribed(&own.topic, cursor)));
         }

@@ -17,9 +17,45 @@ pub(super) struct Member {
     pub(super) identity: Identity,
     pub(super) place: Place,
     /// Topics with a cursor of their own, in the order in which they catch up. Their events come when the member is live.
-    pub(super) own: Vec<Own>,
-    pub(super) acknowledging: Option<Acknowledging>,
+    pub(super) own: Owns,
+    pub(super) acknowledging: Option<Box<Acknowledging>>,
     pub(super) rate: Bucket,
+}
+
+/// Topics with cursors of their own. None, the usual case, take a pointer.
+#[derive(Debug, Default)]
+pub(super) struct Owns(Option<Box<Vec<Own>>>);
+
+impl Owns {
+    pub(super) fn push(&mut self, own: Own) {
+        self.0.get_or_insert_default().push(own);
+    }
+
+    pub(super) fn retain(&mut self, keep: impl FnMut(&Own) -> bool) {
+        if let Some(owns) = &mut self.0 {
+            owns.retain(keep);
+            if owns.is_empty() {
+                self.0 = None;
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, at: usize) -> Option<Own> {
+        let owns = self.0.as_mut().filter(|owns| at < owns.len())?;
+        let own = owns.remove(at);
+        if owns.is_empty() {
+            self.0 = None;
+        }
+        Some(own)
+    }
+
+    pub(super) fn as_slice(&self) -> &[Own] {
+        self.0.as_ref().map_or(&[], |owns| owns)
+    }
+
+    pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut Own> {
+        self.0.as_mut()?.get_mut(at)
+    }
 }
 
 /// Where a member is.
@@ -82,6 +118,6 @@ impl Member {
     /// Whether it waits for more to be applied before it can go on.
     pub(super) fn beyond(&self, applied: Position) -> bool {
         let main = matches!(&self.place, Place::Behind(behind) if behind.at > applied);
-        main || self.own.iter().any(|own| own.at > applied)
+        main || self.own.as_slice().iter().any(|own| own.at > applied)
     }
 }

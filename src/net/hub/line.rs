@@ -1,6 +1,6 @@
 //! A subscriber's connection: what it is sent, its heartbeat, and its end.
 
-use super::polls::{self, Poll};
+use super::polls::{self, Offered, Poll};
 use super::requests::Errand;
 use crate::hub::{Cursor, First, Identity, Item, Most, Offer, Pulled, SessionId, SlowReader, WhoIsHere, notice};
 use crate::net::context::{Context, Line, SendError};
@@ -15,7 +15,6 @@ use std::borrow::Cow;
 use std::boxed::Box;
 use std::format;
 use std::string::String;
-use std::sync::Arc;
 use std::time::Duration;
 use std::vec::Vec;
 
@@ -233,12 +232,12 @@ pub(super) fn heard<S>(cx: &mut Context<'_, S>) {
 }
 
 /// Events of one topic, for a subscriber that does not get them by the short way.
-pub(crate) fn offer<S>(cx: &mut Context<'_, S>, publications: &[Arc<Published>]) {
+pub(crate) fn offer<S>(cx: &mut Context<'_, S>, offered: &Offered<'_>) {
     if let Some(HubLine::Poll(_)) = hub_line(cx) {
-        polls::offer(cx, publications);
+        polls::offer(cx, offered);
         return;
     }
-    for published in publications {
+    for published in offered.publications {
         let Some(publication) = published.publication() else { continue };
         if cx.core.desk.offer(cx.id.index, publication, cx.core.now) == Offer::Skip {
             continue;

@@ -1,15 +1,18 @@
 //! Held polls and their answers.
 
 use super::line::{self, HubLine, hub_line};
-use crate::hub::{First, Item, Most, Position, notice};
+use super::requests::Known;
+use crate::http::PreparedAnswer;
+use crate::hub::{First, Item, Most, Position, SessionToken, notice};
 use crate::net::context::{Context, Line};
 use crate::net::counters::Transport;
 use crate::net::peer::{Mode, flag};
 use crate::net::publish::Published;
-use crate::poll::{Batch, Form, More, Pushed};
+use crate::poll::{Batch, Form, More, PollConfig, Pushed};
 use crate::sse;
 use crate::time::Instant;
 use std::boxed::Box;
+use std::cell::OnceCell;
 use std::string::String;
 use std::sync::Arc;
 use std::vec::Vec;
@@ -17,9 +20,8 @@ use std::vec::Vec;
 /// A poll that waits.
 pub(crate) struct Poll {
     pub(super) form: Form,
-    pub(super) until: Instant,
-    /// The session's token.
-    pub(super) session: Option<Box<str>>,
+    pub(crate) until: Instant,
+    pub(super) known: Known,
     /// Header lines of the application's.
     pub(super) headers: Headers,
 }
@@ -32,6 +34,10 @@ impl Headers {
     pub(super) fn new(headers: &[(&str, &str)]) -> Self {
         let owned = || headers.iter().map(|&(name, value)| (name.into(), value.into())).collect();
         Self((!headers.is_empty()).then(|| Box::new(owned())))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
     }
 
     pub(super) fn lines(&self) -> Vec<(&str, &str)> {
@@ -54,17 +60,16 @@ pub(super) fn begin<S>(cx: &mut Context<'_, S>, poll: Poll, wait: Wait) {
         line::leave(cx.id, cx.core, cx.cold, cx.meta);
         return;
     }
-    let until = poll.until;
     let session = cx.core.desk.member(cx.id.index).map(|(session, _)| session);
     if let Some(hub) = cx.core.hub.clone()
         && let Some(session) = session
+        && poll.known == Known::Before
         && let Some(older) = hub.parked().park(session, cx.id)
         && older != cx.id
     {
         cx.core.commands.push(crate::net::core::Command::Release(older));
     }
     line::set_hub_line(cx, HubLine::Poll(poll));
-    let _ = until;
     if let Line::Http(line) = &mut cx.line {
         line.mode = Mode::Held;
         line.since = cx.core.now;
@@ -89,9 +94,56 @@ fn note<S>(cx: &mut Context<'_, S>) {
     }
 }
 
+/// Events of one topic for its subscribers, and the answer that they are to polls: made once for all that are alike.
+pub(crate) struct Offered<'a> {
+    pub(crate) publications: &'a [Arc<Published>],
+    json: OnceCell<Option<PreparedAnswer>>,
+    blocks: OnceCell<Option<PreparedAnswer>>,
+}
+
+impl<'a> Offered<'a> {
+    pub(crate) const fn new(publications: &'a [Arc<Published>]) -> Self {
+        Self { publications, json: OnceCell::new(), blocks: OnceCell::new() }
+    }
+
+    /// The answer to a poll that was live before these events, gets all of them, and nothing else. `None` where they are too many for one.
+    fn answer(&self, form: Form, config: &PollConfig) -> Option<&PreparedAnswer> {
+        let made = match form {
+            Form::Json => &self.json,
+            Form::EventStream => &self.blocks,
+        };
+        made.get_or_init(|| {
+            let mut batch = Batch::new(form, config);
+            for published in self.publications {
+                if push(&mut batch, published) == Pushed::Full {
+                    return None;
+                }
+            }
+            // They are what was applied last.
+            let last = self.publications.last()?.cursor();
+            batch.finish(last.text().as_str(), More::No).ok()?.prepare(&[]).ok()
+        })
+        .as_ref()
+    }
+}
+
 /// Something was published to a topic of a held poll's.
-pub(super) fn offer<S>(cx: &mut Context<'_, S>, publications: &[Arc<Published>]) {
+pub(super) fn offer<S>(cx: &mut Context<'_, S>, offered: &Offered<'_>) {
     let index = cx.id.index;
+    let publications = offered.publications;
+    let plain = !cx.meta.has(flag::ASIDE) && publications.iter().all(|published| published.is_for_all());
+    let Some(HubLine::Poll(poll)) = hub_line(cx) else { return };
+    if plain && poll.known == Known::Before && poll.headers.is_empty() {
+        let form = poll.form;
+        let config = cx.core.desk.config().poll;
+        if let Some(prepared) = offered.answer(form, &config)
+            && let Line::Http(line) = &mut cx.line
+            && line.http.respond_prepared(prepared, cx.out).is_ok()
+        {
+            line::leave(cx.id, cx.core, cx.cold, cx.meta);
+            return;
+        }
+    }
     let Some(HubLine::Poll(poll)) = hub_line(cx) else { return };
     let mut batch = Batch::new(poll.form, &cx.core.desk.config().poll);
     let mut last = cx.core.desk.position();
@@ -144,14 +196,23 @@ fn answer<S>(cx: &mut Context<'_, S>, answer: Answer) {
 }
 
 fn respond<S>(cx: &mut Context<'_, S>, poll: &Poll, answer: Answer) {
+    let session = match poll.known {
+        Known::Before => None,
+        Known::New => token(cx),
+    };
     let Line::Http(line) = &mut cx.line else { return };
-    let outcome = answer
-        .batch
-        .finish(answer.last.text().as_str(), answer.more)
-        .map(|answer| answer.respond(&mut line.http, poll.session.as_deref(), &poll.headers.lines(), cx.out));
+    let outcome = answer.batch.finish(answer.last.text().as_str(), answer.more).map(|answer| {
+        answer.respond(&mut line.http, session.as_ref().map(SessionToken::as_str), &poll.headers.lines(), cx.out)
+    });
     if !matches!(outcome, Ok(Ok(()))) {
         line.http.abort();
     }
+}
+
+/// The token of the session that was made for a poll: with the same id it is the same.
+fn token<S>(cx: &Context<'_, S>) -> Option<SessionToken> {
+    let (session, identity) = cx.core.desk.member(cx.id.index)?;
+    Some(cx.core.hub.as_ref()?.sessions.mint(session.0, identity.user.as_deref()))
 }
 
 /// What there is for a poll behind its cursor.

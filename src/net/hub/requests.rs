@@ -196,9 +196,12 @@ fn session<S>(
     Ok((SessionId(random), token, Known::New))
 }
 
+/// Whether a client has its session's token.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Known {
+pub(crate) enum Known {
+    /// It sent it.
     Before,
+    /// It has to be told.
     New,
 }
 
@@ -252,7 +255,7 @@ fn attach<S>(
             let poll = Poll {
                 form: request.form,
                 until: cx.core.now + request.timeout,
-                session: (known == Known::New).then(|| token.as_str().into()),
+                known,
                 headers: Headers::new(headers),
             };
             polls::begin(cx, poll, if wait { Wait::No } else { Wait::Yes });

@@ -7,6 +7,7 @@ use crate::hub::SlowReader;
 use crate::net::config::SlowPolicy;
 use crate::net::handler::Handler;
 use crate::net::hub::line;
+use crate::net::hub::polls::Offered;
 use crate::net::peer::{HttpLine, Mode, PeerId, Wire, flag};
 use crate::net::publish::Published;
 use crate::output::Output;
@@ -31,6 +32,8 @@ const JOINED: usize = 64 << 10;
 /// Some publications to one topic and for all its subscribers, as each transport gets them.
 struct Run<'a> {
     publications: &'a [Arc<Published>],
+    /// As subscribers of the hub get them that are no case for the short way.
+    offered: Offered<'a>,
     frames: Option<Bytes>,
     /// The frames for WebSockets that compress, by how they do.
     #[cfg(feature = "deflate")]
@@ -42,6 +45,7 @@ impl<'a> Run<'a> {
     fn new(publications: &'a [Arc<Published>]) -> Self {
         Self {
             publications,
+            offered: Offered::new(publications),
             frames: None,
             #[cfg(feature = "deflate")]
             deflated: Vec::new(),
@@ -265,7 +269,7 @@ impl<H: Handler> Worker<H> {
             return;
         }
         if peer.meta.has(flag::HUB) {
-            self.serve(index, Cause::Offer(run.publications));
+            self.serve(index, Cause::Offer(&run.offered));
             return;
         }
         for publication in run.publications {

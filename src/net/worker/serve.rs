@@ -10,7 +10,8 @@ use crate::net::context::{Context, InPlace, Line, SendError};
 use crate::net::core::Command;
 use crate::net::counters::Transport;
 use crate::net::handler::{ConnectError, Handler};
-use crate::net::hub::{line, polls};
+use crate::net::hub::line;
+use crate::net::hub::polls::{self, Offered};
 use crate::net::peer::{HttpLine, Kept, Mode, Peer, PeerId, Wire, flag};
 use crate::net::publish::Published;
 use crate::output::Output;
@@ -58,7 +59,7 @@ pub(super) enum Cause<'a> {
     Close(CloseCode, &'a str),
     Publication(&'a Arc<Published>),
     /// Events of one topic for a subscriber of the hub's that is no case for the short way.
-    Offer(&'a [Arc<Published>]),
+    Offer(&'a Offered<'a>),
     /// There may be room for what a subscriber has still to get.
     Pump,
     /// A newer poll of the session has come.
@@ -116,6 +117,7 @@ impl<H: Handler> Worker<H> {
     pub(super) fn serve(&mut self, index: u32, cause: Cause<'_>) {
         let Self { handler, peers, core, scratch, buffer, buffers, wheel, .. } = self;
         let Some(peer) = peers.get_mut(index) else { return };
+        peer.unpark(&core.settings.http);
         let id = PeerId { worker: core.worker, index, generation: peer.generation };
         let Peer { wire, state, cold, socket, meta, .. } = peer;
         let mut own = match cold {
@@ -162,7 +164,7 @@ impl<H: Handler> Worker<H> {
                 Wire::WebSocket(ws) => Line::WebSocket(ws),
                 Wire::Http(line) => Line::Http(line),
                 Wire::Client(line) => Line::Client(line),
-                Wire::Lingering(_) | Wire::Vacant(_) => Line::Over,
+                Wire::Lingering(_) | Wire::Parked(_) | Wire::Vacant(_) => Line::Over,
             };
             let mut cx =
                 Context { id, line, state, cold, meta, socket: socket.as_ref(), out, in_place: InPlace::NONE, core };
@@ -371,6 +373,7 @@ impl<H: Handler> Worker<H> {
             *until = now + self.core.settings.linger;
         }
         peer.cool();
+        peer.park();
         let resumed = !peer.is_paused()
             && (peer.meta.has(flag::READABLE)
                 || (wants_input && peer.cold.as_ref().is_some_and(|cold| !cold.kept.is_empty())));
@@ -485,7 +488,7 @@ fn act<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, cause: Cause
             let outcome = cx.line.stream().and_then(|(http, stream)| Ok(stream.send_shared(http, block, cx.out, now)?));
             account(cx, outcome);
         }
-        Cause::Offer(publications) => line::offer(cx, publications),
+        Cause::Offer(offered) => line::offer(cx, offered),
         Cause::Pump => line::pump(cx),
         Cause::Release => polls::release(cx),
         Cause::Acknowledge(session, cursor) => line::acknowledge(cx, session, cursor),
