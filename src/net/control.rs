@@ -45,6 +45,11 @@ impl<H: Handler> Control<'_, H> {
         self.core.random.number()
     }
 
+    /// This worker's place in the log: see [`Context::cursor`].
+    pub fn cursor(&self) -> Cursor {
+        self.core.desk.position()
+    }
+
     /// What other threads hold of the server.
     pub fn handle(&self) -> Handle<H> {
         Handle::new(self.shared.clone())

@@ -12,7 +12,7 @@ use super::listener::SocketFile;
 use super::peer::PeerId;
 use super::publish::{Content, Log, Sender};
 use super::worker::StartError;
-use crate::hub::{Compressing, Cursor, Entry, LogId, PublishError};
+use crate::hub::{Compressing, Cursor, Entry, LogId, Pressure, PublishError};
 use crate::sse;
 use crate::ws::{CloseCode, Prepared};
 use bytes::Bytes;
@@ -175,6 +175,13 @@ impl<H: Handler> Shared<H> {
         &self.counters[usize::from(worker)]
     }
 
+    /// What has to go, where so much is retained.
+    pub(super) fn pressure(&self, retained: usize) -> Pressure {
+        let queued: u64 = self.counters.iter().map(|counters| counters.queued.read()).sum();
+        let waiting = usize::try_from(queued).unwrap_or(usize::MAX).saturating_add(self.log.unread());
+        self.settings.budget.pressure(waiting, retained)
+    }
+
     pub(super) fn wake_others(&self, worker: u16) {
         for (number, mailbox) in self.mailboxes.iter().enumerate() {
             if number != usize::from(worker) {
@@ -235,6 +242,7 @@ impl<H: Handler> Handle<H> {
     pub fn publish(&self, topic: &str, event: &sse::Event<'_>) -> Result<Cursor, PublishError> {
         let entry = Entry::new(topic, event)?;
         self.shared.settings.check_length(&entry)?;
+        self.shared.settings.check_pressure(self.shared.pressure(0))?;
         let hub = self.shared.hub.as_ref();
         let compressing = hub.map_or(Compressing::Allowed, |hub| hub.config.policies.of(topic).compressing);
         self.append(topic, Content::Event(entry, None, compressing))

@@ -2,7 +2,9 @@
 
 use super::polls::{self, Offered, Poll};
 use super::requests::Errand;
-use crate::hub::{Cursor, First, Identity, Item, Most, Offer, Pulled, SessionId, SlowReader, WhoIsHere, notice};
+use crate::hub::{
+    Cursor, First, Identity, Item, Most, Offer, Pressure, Pulled, SessionId, SlowReader, WhoIsHere, notice,
+};
 use crate::net::context::{Context, Line, SendError};
 use crate::net::core::{Command, Core};
 use crate::net::peer::{Cold, HttpLine, Meta, Mode, PeerId, flag};
@@ -246,6 +248,9 @@ pub(crate) fn offer<S>(cx: &mut Context<'_, S>, offered: &Offered<'_>) {
         let ephemeral = publication.entry().is_ephemeral();
         // What is shed first may not fill the queue.
         let limit = if ephemeral { limit / 4 } else { limit };
+        // With nothing left to let go, whoever has something waiting is too slow.
+        let spent = cx.core.pressure == Pressure::Queues && cx.out.is_blocked();
+        let limit = if spent { 0 } else { limit };
         if cx.queued() + publication.block().len() + FRAME <= limit {
             if hand(cx, published).is_ok() && cx.out.is_blocked() && slow(cx, published) == SlowReader::Close {
                 let after = cx.core.settings.queue.stall();

@@ -12,6 +12,7 @@ use crate::hub::{
     Resume, SessionError, SessionId, SessionToken, To, USER_TOPICS, WhoIsHere, notice,
 };
 use crate::net::context::{Accept, Context, StreamOpened, UpgradeError, Upgraded};
+use crate::net::counters::Transport;
 use crate::net::peer::flag;
 use crate::poll;
 use crate::sse::{HeadOnly, Refusal as StreamRefusal, Subscription};
@@ -245,8 +246,20 @@ fn attach<S>(
     let topics: Vec<_> = asked.topics.iter().map(|topic| (&*topic.name, topic.own)).collect();
     let token = asked.session.as_ref().map(Secret::expose);
     let (session, token, known) = session(cx, hub, token, &identity)?;
+    let delivery = match endpoint {
+        // What it asks for next says what it has.
+        Endpoint::Poll => {
+            if let (Delivery::Acknowledged, Resume::At(cursor)) = (asked.delivery, asked.resume)
+                && cursor.log == Some(cx.core.log.id())
+            {
+                hub.acknowledged().note(session, cursor.position, cx.core.now);
+            }
+            Delivery::Plain
+        }
+        _ => asked.delivery,
+    };
     let attached = |cx: &mut Context<'_, S>| {
-        admit(cx, hub, &identity, session, &topics, asked.resume, asked.delivery).map_err(No::Refused)
+        admit(cx, hub, &identity, session, &topics, asked.resume, delivery).map_err(No::Refused)
     };
     match (endpoint, poll) {
         (_, Some(request)) => {
@@ -265,6 +278,9 @@ fn attach<S>(
             // Before the answer, while there still is a status to refuse with.
             attached(cx)?;
             let outcome = upgrade(cx, head, headers, |cx| welcome(cx, &token));
+            if asked.resume != Resume::Live && cx.meta.has(flag::HUB) {
+                cx.core.counters.reconnected(Transport::WebSocket);
+            }
             if !cx.meta.has(flag::HUB) {
                 line::leave(cx.id, cx.core, cx.cold, cx.meta);
             }
@@ -350,14 +366,14 @@ fn admit<S>(
         Delivery::Acknowledged => hub.acknowledged().of(session),
         Delivery::Plain => None,
     };
-    if delivery == Delivery::Acknowledged {
-        // The newest connection of a session is the one that acknowledgements beside it are for.
-        let _ = hub.acknowledging().park(session, cx.id);
-    }
     let head = cx.core.log.head().position;
     let attachment =
         Attachment { session, identity: identity.clone(), topics: &all, resume, delivery, acknowledged, head };
     cx.core.desk.attach(cx.id.index, &attachment).map_err(|error| Refused::new(error.status(), error))?;
+    if delivery == Delivery::Acknowledged {
+        // The newest connection of a session is the one that acknowledgements beside it are for.
+        let _ = hub.acknowledging().park(session, cx.id);
+    }
     for (topic, _) in all.iter() {
         join(cx, hub, identity, session, topic);
     }

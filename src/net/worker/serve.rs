@@ -4,7 +4,7 @@ use super::Worker;
 use super::feed::{feed_client, feed_http, feed_websocket};
 use crate::Input;
 use crate::http::Response;
-use crate::hub::{Cursor, SessionId};
+use crate::hub::{Cursor, Pressure, SessionId};
 use crate::net::config::SlowPolicy;
 use crate::net::context::{Context, InPlace, Line, SendError};
 use crate::net::core::Command;
@@ -478,6 +478,10 @@ fn act<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, cause: Cause
             line::pump(cx);
         }
         Cause::Timer => act_on_time(handler, cx),
+        Cause::Send(_) | Cause::SendBlock(_) if cx.core.pressure == Pressure::Queues && cx.out.is_blocked() => {
+            // With nothing left to let go, whoever has something waiting is too slow.
+            no_room(cx);
+        }
         Cause::Send(message) => {
             if let Line::WebSocket(ws) = &mut cx.line {
                 let outcome = ws.send_prepared(message, cx.out);
@@ -521,19 +525,22 @@ fn account<S>(cx: &mut Context<'_, S>, outcome: Result<(), SendError>) {
                 cx.cold.get_or_insert_default().stall.get_or_insert(at);
             }
         }
-        Err(error) if error.full().is_some() => {
-            cx.core.counters.dropped.add(1);
-            match cx.core.settings.queue.slow {
-                SlowPolicy::Close { .. } => give_up(cx),
-                SlowPolicy::Drop => cx.cold.get_or_insert_default().lost += 1,
-            }
-        }
+        Err(error) if error.full().is_some() => no_room(cx),
         // The handler is in the middle of a message of its own fragments, and may be for long.
         Err(SendError::WebSocket(ws::SendError::MessageOpen)) => {
             cx.core.counters.dropped.add(1);
             cx.cold.get_or_insert_default().lost += 1;
         }
         Err(_) => {}
+    }
+}
+
+/// What others send a peer finds no room.
+fn no_room<S>(cx: &mut Context<'_, S>) {
+    cx.core.counters.dropped.add(1);
+    match cx.core.settings.queue.slow {
+        SlowPolicy::Close { .. } => give_up(cx),
+        SlowPolicy::Drop => cx.cold.get_or_insert_default().lost += 1,
     }
 }
 
@@ -578,9 +585,11 @@ fn act_on_time<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>) {
         }
         Line::Http(HttpLine { http, mode: Mode::Stream(stream), .. }) => {
             http.handle_timeout(now, cx.out);
-            if stream.poll_timeout() <= now && cx.meta.has(flag::HUB) {
+            if stream.is_silent(now) && cx.meta.has(flag::HUB) && !cx.out.is_blocked() {
                 line::beat(cx);
-            } else {
+            }
+            // Behind a position block it is no heartbeat's time any more, but the next one's is set.
+            if let Line::Http(HttpLine { http, mode: Mode::Stream(stream), .. }) = &mut cx.line {
                 stream.handle_timeout(http, now, cx.out);
             }
         }
@@ -594,6 +603,10 @@ fn act_on_time<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>) {
 fn drain<S>(cx: &mut Context<'_, S>, code: CloseCode, random: u64) {
     match &mut cx.line {
         Line::WebSocket(_) => cx.close(code, "service restart"),
+        Line::Http(line) if matches!(line.mode, Mode::Held) && cx.meta.has(flag::HUB) => {
+            line.http.shut_down();
+            polls::release(cx);
+        }
         Line::Http(line) => {
             if matches!(line.mode, Mode::Held | Mode::Body) && line.http.owes_answer() {
                 line.http.shut_down();
