@@ -333,7 +333,7 @@ pub struct HubTotals {
     pub events: u64,
     /// What those take of memory in bytes, as [`RetainedLimits::bytes`](crate::hub::RetainedLimits::bytes) counts it.
     pub bytes: u64,
-    /// Sessions whose poll is held.
+    /// Sessions whose poll is held, but for those that are new with it.
     pub parked: u64,
 }
 

@@ -148,7 +148,9 @@ fn live_events_reach_every_transport_with_the_same_id() {
         cursor = feed.position().0;
     }
     // A poll that waits, until it has an answer.
-    let held = server.send("GET", &format!("/poll?topic=news&lastId={cursor}&timeout=20"), &[], b"");
+    let session = poll(&server, "topic=news", &[]).header("tautline-session").expect("a session").to_owned();
+    let headers = [("Tautline-Session", &*session)];
+    let held = server.send("GET", &format!("/poll?topic=news&lastId={cursor}&timeout=20"), &headers, b"");
     let end = Instant::now() + PATIENCE;
     while !server.ask("GET", "/metrics", &[], b"").text().contains("tautline_hub_parked_sessions 1\n") {
         assert!(Instant::now() < end, "it is not held");
