@@ -197,13 +197,16 @@ try {
     await lasts();
   });
 
-  await step("everything blocked for a while", async () => {
+  await step("everything blocked for a while: nothing is lost, nor what the page publishes meanwhile", async () => {
     proxy.becomes("nothing");
     await publish(50);
+    // What the page publishes meanwhile waits for a connection.
+    const mine = page.evaluate((data) => line.publish("counted", data), String((published += 1)));
     await new Promise((resolve) => setTimeout(resolve, 5_000));
     await until(() => line.state !== "open");
     proxy.becomes("pass");
     await until(() => line.state === "open", null, 90_000);
+    assert.match(await mine, /^\d+-\d+-[0-9a-f]{8}$/);
     await publish(20);
     await counted();
     assert.ok(proxy.refused.all >= 1);
