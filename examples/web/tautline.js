@@ -275,8 +275,8 @@ export class Tautline extends EventTarget {
     if (this.#rung === 0 || this.#climb || this.#trial) return;
     this.#climb = setTimeout(() => {
       [this.#climb, this.#cool] = [0, Math.min(COOLEST, this.#cool * 2)];
-      if (this.#line?.live) this.#trial = this.#start(0);
-      // There is nothing to lose: one try in place of the next.
+      if (this.#line) this.#trial = this.#start(0);
+      // While it waits there is nothing to lose: one try in place of the next.
       else [this.#rung, this.#misses] = [0, TRIES - 1];
     }, this.#cool * (0.75 + Math.random() / 2));
   }

@@ -118,6 +118,23 @@ test("x2 after a cool-down the better transport is tried beside the present one,
   assert.deepEqual(one.data(), ["e1", "e2", "ephemeral", "e3"]);
 });
 
+test("x2 where the line waits when the cool-down ends, the next try is by the better transport, and one failure falls back", async () => {
+  const one = await line();
+  await failSockets(3);
+  await openStream(1, event(1));
+  for (let i = 0; i < 5; i += 1) { asked("events").at(-1).say(position(1)); await pass(10_000); }
+  asked("events").at(-1).end();
+  await pass(1_000);
+  asked("events").at(-1).answer(503, { "Retry-After": "60" });
+  await pass(61_500);
+  assert.equal(one.transport, "websocket");
+  assert.equal(world.sockets.length, 4);
+  socket().end();
+  await pass(31_000);
+  assert.equal(one.transport, "sse");
+  assert.equal(world.sockets.length, 4);
+});
+
 test("the cool-down doubles from one minute to ten, with jitter, while the trials fail", async () => {
   for (const random of [0, 0.999]) {
     world.random = random;
