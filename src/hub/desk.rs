@@ -189,8 +189,17 @@ impl<C: Carry> Desk<C> {
     pub fn attach(&mut self, subscriber: u32, who: &Attachment<'_>) -> Result<(), TopicError> {
         self.detach(subscriber);
         let mut own = Vec::new();
-        let (at, reason) = self.begin(who.resume, who.head);
-        let mut behind = Behind { at, told: Vec::new(), gaps: Vec::new(), first: true };
+        let (cursor, mut reason) = self.begin(who.resume, who.head);
+        let acknowledged = match (who.delivery, who.acknowledged) {
+            (Delivery::Acknowledged, Some(before)) if reason == Begin::Known => before.min(cursor),
+            _ => cursor,
+        };
+        // Who has no cursor says nothing of what it has.
+        let known = if who.resume == Resume::Live { acknowledged } else { cursor };
+        if known == Position::ZERO && reason == Begin::Known {
+            reason = Begin::Everything;
+        }
+        let mut behind = Behind { at: acknowledged, told: Vec::new(), gaps: Vec::new(), first: true };
         for &(topic, cursor) in who.topics {
             if let Err(error) = self.topics.subscribe(subscriber, topic) {
                 self.topics.forget(subscriber);
@@ -204,12 +213,9 @@ impl<C: Carry> Desk<C> {
         let acknowledging = match who.delivery {
             Delivery::Plain => None,
             Delivery::Acknowledged => {
-                if let Some(before) = who.acknowledged
-                    && reason == Begin::Known
-                {
-                    behind.at = behind.at.min(before);
-                }
-                Some(Acknowledging { acknowledged: behind.at.min(self.applied), sent: behind.at, due: None })
+                let mut acknowledging = Acknowledging::new(acknowledged, known, self.applied);
+                own.iter().for_each(|own| acknowledging.begin(&own.topic, own.at));
+                Some(acknowledging)
             }
         };
         let member = Member {
@@ -227,6 +233,9 @@ impl<C: Carry> Desk<C> {
     /// Ends a member and its subscriptions. Nothing happens to who is none but that its subscriptions end.
     pub fn detach(&mut self, subscriber: u32) {
         self.topics.forget(subscriber);
+        if !self.ahead.is_empty() {
+            self.ahead.retain(|&waits| waits != subscriber);
+        }
         if let Some(slot) = self.members.get_mut(subscriber as usize) {
             *slot = None;
             while let Some(None) = self.members.last() {
@@ -267,8 +276,15 @@ impl<C: Carry> Desk<C> {
         let subscribed = self.topics.subscribe(subscriber, topic)?;
         if subscribed == Subscribed::New {
             let own = self.own(topic, cursor.map_or(Resume::Live, Resume::At), head);
+            let waits = own.at > self.applied;
             if let Some(member) = self.at_mut(subscriber) {
+                if let Some(acknowledging) = &mut member.acknowledging {
+                    acknowledging.begin(&own.topic, own.at);
+                }
                 member.own.push(own);
+                if waits && !self.ahead.contains(&subscriber) {
+                    self.ahead.push(subscriber);
+                }
             }
         }
         Ok(subscribed)
@@ -281,6 +297,9 @@ impl<C: Carry> Desk<C> {
             if let Place::Behind(behind) = &mut member.place {
                 behind.gaps.retain(|gap| *gap.topic != *topic);
             }
+            if let Some(acknowledging) = &mut member.acknowledging {
+                acknowledging.end(topic);
+            }
         }
         self.topics.unsubscribe(subscriber, topic)
     }
@@ -288,13 +307,20 @@ impl<C: Carry> Desk<C> {
     /// Notes that a member has received everything up to a cursor. One of another log, or beyond what was sent, counts as nothing.
     pub fn acknowledge(&mut self, subscriber: u32, cursor: Cursor, now: Instant) -> Option<Position> {
         let (log, within) = (self.log, self.config.acknowledge_within);
-        let acknowledging = self.at_mut(subscriber)?.acknowledging.as_mut()?;
-        if cursor.log != Some(log) || cursor.position > acknowledging.sent {
+        // A position block goes further than the last event.
+        let told = self.position_of(subscriber).position;
+        let member = self.at_mut(subscriber)?;
+        let acknowledging = member.acknowledging.as_mut()?;
+        if cursor.log != Some(log) || cursor.position > acknowledging.sent.max(told) {
             return None;
         }
         if cursor.position > acknowledging.acknowledged {
-            acknowledging.acknowledged = cursor.position;
+            acknowledging.acknowledge(cursor.position);
             acknowledging.due = (acknowledging.sent > cursor.position).then(|| now + within);
+            if let Place::Behind(behind) = &mut member.place {
+                // It was being sent again.
+                behind.at = behind.at.max(cursor.position);
+            }
         }
         Some(acknowledging.acknowledged)
     }
@@ -356,8 +382,7 @@ impl<C: Carry> Desk<C> {
     pub fn fall_behind(&mut self, subscriber: u32, missed: Position) {
         let Some(member) = self.at_mut(subscriber) else { return };
         if let Place::Live = member.place {
-            let at = missed.before();
-            member.place = Place::Behind(Box::new(Behind { at, told: Vec::new(), gaps: Vec::new(), first: false }));
+            member.go_back(missed.before());
         }
     }
 
@@ -410,12 +435,7 @@ impl<C: Carry> Desk<C> {
         }
         acknowledging.due = None;
         let at = acknowledging.acknowledged;
-        match &mut member.place {
-            Place::Behind(behind) => behind.at = behind.at.min(at),
-            place => {
-                *place = Place::Behind(Box::new(Behind { at, told: Vec::new(), gaps: Vec::new(), first: false }));
-            }
-        }
+        member.go_back(at);
         true
     }
 
@@ -489,7 +509,7 @@ impl<C: Carry> Desk<C> {
         let mut room = most;
         let mut first = false;
         if let Place::Behind(behind) = &mut member.place {
-            self.find_gaps(subscriber, &member.own, behind);
+            self.find_gaps(subscriber, &member.own, member.acknowledging.as_ref(), behind);
             if !behind.gaps.is_empty() {
                 let gaps = core::mem::take(&mut behind.gaps);
                 notify(notice::gap(gaps.iter().map(|gap| (&*gap.topic, gap.reason))), into);
@@ -498,7 +518,8 @@ impl<C: Carry> Desk<C> {
             let topics = self.topics.topics_of(subscriber);
             let topics = topics.filter(|topic| !own.iter().any(|own| *own.topic == **topic));
             let (from, session) = (behind.at, member.session);
-            let mut after = self.retained.after(topics.map(|topic| (topic, from)));
+            let since = |topic: &str| member.acknowledging.as_ref().map_or(from, |past| from.max(past.since(topic)));
+            let mut after = self.retained.after(topics.map(|topic| (topic, since(topic))));
             let mut sent = None;
             let more = take(&mut after, session, &mut room, &mut behind.at, &mut sent, into);
             if let (Some(acknowledging), Some(sent)) = (&mut member.acknowledging, sent) {
@@ -511,6 +532,10 @@ impl<C: Carry> Desk<C> {
                 return Pulled::CaughtUp;
             }
             first = behind.first;
+            if let Some(acknowledging) = &mut member.acknowledging {
+                // For when it is sent again.
+                acknowledging.told = core::mem::take(&mut behind.told);
+            }
             member.place = Place::Live;
         }
         let mut at = 0;
@@ -535,6 +560,9 @@ impl<C: Carry> Desk<C> {
                 return if first { Pulled::Attached } else { Pulled::More };
             }
             let own = member.own.remove(at);
+            if let Some(acknowledging) = &mut member.acknowledging {
+                acknowledging.told.push((own.topic.clone().into(), own.told));
+            }
             let cursor = Cursor { position: self.applied, log: Some(self.log) };
             into.push(Item::Notice(notice::subscribed(&own.topic, cursor)));
         }
@@ -542,10 +570,11 @@ impl<C: Carry> Desk<C> {
     }
 
     /// Notes topics that let go of what a member has not had and was not told of.
-    fn find_gaps(&self, subscriber: u32, own: &[Own], behind: &mut Behind) {
+    fn find_gaps(&self, subscriber: u32, own: &[Own], past: Option<&Acknowledging>, behind: &mut Behind) {
         for topic in self.topics.topics_of(subscriber) {
             let floor = self.retained.floor(topic);
-            if floor <= behind.at || own.iter().any(|own| *own.topic == *topic) {
+            let known = past.map_or(behind.at, |past| behind.at.max(past.known).max(past.since(topic)));
+            if floor <= known || own.iter().any(|own| *own.topic == *topic) {
                 continue;
             }
             match behind.told.iter_mut().find(|(told, _)| **told == *topic) {
