@@ -311,7 +311,7 @@ impl<C: Carry> Desk<C> {
         let told = self.position_of(subscriber).position;
         let member = self.at_mut(subscriber)?;
         let acknowledging = member.acknowledging.as_mut()?;
-        if cursor.log != Some(log) || cursor.position > acknowledging.sent.max(told) {
+        if cursor.log != Some(log) || cursor.position > acknowledging.sent.max(acknowledging.told_before).max(told) {
             return None;
         }
         if cursor.position > acknowledging.acknowledged {
@@ -428,12 +428,14 @@ impl<C: Carry> Desk<C> {
 
     /// What was not acknowledged in time is sent again: whether the member is to pull.
     pub fn handle_timeout(&mut self, subscriber: u32, now: Instant) -> bool {
+        let told = self.position_of(subscriber).position;
         let Some(member) = self.at_mut(subscriber) else { return false };
         let Some(acknowledging) = &mut member.acknowledging else { return false };
         if acknowledging.due.is_none_or(|due| due > now) {
             return false;
         }
         acknowledging.due = None;
+        acknowledging.told_before = acknowledging.told_before.max(told);
         let at = acknowledging.acknowledged;
         member.go_back(at);
         true

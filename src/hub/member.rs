@@ -66,6 +66,8 @@ pub(super) struct Acknowledging {
     pub(super) acknowledged: Position,
     /// The last that was sent.
     pub(super) sent: Position,
+    /// The last position that a block may have told before it was set back.
+    pub(super) told_before: Position,
     /// When what is not acknowledged is sent again.
     pub(super) due: Option<Instant>,
     /// The cursor that it came with: it had everything up to there, whether it acknowledged that or not.
@@ -82,6 +84,7 @@ impl Acknowledging {
         Self {
             acknowledged: acknowledged.min(applied),
             sent: acknowledged,
+            told_before: Position::ZERO,
             due: None,
             known,
             told: Vec::new(),
