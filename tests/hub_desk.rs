@@ -679,7 +679,7 @@ impl World {
             session: session(member),
             at,
             topics: BTreeMap::new(),
-            acknowledged: (delivery == Delivery::Acknowledged).then_some((at.min(self.applied), known)),
+            acknowledged: (delivery == Delivery::Acknowledged).then_some((at, known)),
             sent: at,
             waits: false,
             gaps: BTreeMap::new(),

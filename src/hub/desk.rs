@@ -213,7 +213,7 @@ impl<C: Carry> Desk<C> {
         let acknowledging = match who.delivery {
             Delivery::Plain => None,
             Delivery::Acknowledged => {
-                let mut acknowledging = Acknowledging::new(acknowledged, known, self.applied);
+                let mut acknowledging = Acknowledging::new(acknowledged, known);
                 own.iter().for_each(|own| acknowledging.begin(&own.topic, own.at));
                 Some(acknowledging)
             }

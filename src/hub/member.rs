@@ -79,10 +79,10 @@ pub(super) struct Acknowledging {
 }
 
 impl Acknowledging {
-    /// Nothing was sent yet. `applied`: what is beyond that cannot have been received.
-    pub(super) fn new(acknowledged: Position, known: Position, applied: Position) -> Self {
+    /// Nothing was sent yet.
+    pub(super) fn new(acknowledged: Position, known: Position) -> Self {
         Self {
-            acknowledged: acknowledged.min(applied),
+            acknowledged,
             sent: acknowledged,
             told_before: Position::ZERO,
             due: None,
