@@ -13,6 +13,7 @@ mod server;
 
 pub use client::{Closed, Disconnected, EventSource, EventSourceConfig, EventSourceEvent};
 pub use event::{EncodeError, Event, Signal};
+pub(crate) use parse::{Found, Hit};
 pub use parse::{Limits, ParseError, Parser};
 pub use server::{
     HeadOnly, MAX_LAST_EVENT_ID, Opened, Refusal, ServerStream, ServerStreamConfig, StreamError, Subscription,

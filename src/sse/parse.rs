@@ -209,6 +209,18 @@ impl Parser {
     /// What was found is to be lent at once: the parser may be asked nothing else before.
     #[inline(never)]
     pub(super) fn find(&mut self, input: &mut Input<'_>, until: usize) -> Result<Option<Found>, ParseError> {
+        loop {
+            match self.find_block(input, until)? {
+                Some(Hit::Event(found)) => return Ok(Some(found)),
+                Some(Hit::Position) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// As [`find`](Self::find), but a block that only moves the last event id is found, too.
+    #[inline]
+    pub(crate) fn find_block(&mut self, input: &mut Input<'_>, until: usize) -> Result<Option<Hit>, ParseError> {
         input.reclaim();
         loop {
             match self.state {
@@ -218,19 +230,27 @@ impl Parser {
                     }
                     let mut block = Block::default();
                     match self.scan(input, until, &mut block) {
-                        Scan::Event(taken) => return Ok(Some(Found { block, taken })),
+                        Scan::Event(taken) => return Ok(Some(Hit::Event(Found { block, taken }))),
                         Scan::Empty(taken) => {
-                            if let Some(id) = block.id.of(input.rest()) {
+                            let position = block.id.of(input.rest());
+                            if let Some(id) = position {
                                 commit(&mut self.last_id, &String::from_utf8_lossy(id));
                             }
+                            let position = position.is_some();
                             input.skip(taken);
+                            if position {
+                                return Ok(Some(Hit::Position));
+                            }
                         }
                         Scan::Open(at) => self.open_block(&block, at, input, until),
                     }
                 }
                 State::Name | State::Space | State::Value | State::Line if self.open.is_some() => {
                     match self.collect(input, until) {
-                        Ok(Collected::Event) => return Ok(Some(Found { block: Block::default(), taken: 0 })),
+                        Ok(Collected::Event) => {
+                            return Ok(Some(Hit::Event(Found { block: Block::default(), taken: 0 })));
+                        }
+                        Ok(Collected::Position) => return Ok(Some(Hit::Position)),
                         Ok(Collected::Nothing) => {}
                         Ok(Collected::Empty) => return Ok(None),
                         Err(error) => {
@@ -345,9 +365,23 @@ impl Parser {
         Scan::Open(at)
     }
 
+    /// The fields of what [`find`](Self::find) found, as they came, before it is lent.
+    pub(crate) fn peek<'a>(&'a self, found: &'a Found, input: &'a Input<'_>) -> Peek<'a> {
+        if found.taken == 0 {
+            return self.open.as_deref().map(Open::peek).unwrap_or_default();
+        }
+        let (block, bytes) = (&found.block, input.rest());
+        Peek {
+            event: block.event.of(bytes).unwrap_or_default(),
+            id: block.id.of(bytes),
+            topic: block.topic.of(bytes),
+            data: block.data.of(bytes).unwrap_or_default(),
+        }
+    }
+
     /// Lends what [`find`](Self::find) found, and takes it.
     #[inline]
-    pub(super) fn lend<'i>(&mut self, found: Found, input: &'i mut Input<'_>) -> Event<'i> {
+    pub(crate) fn lend<'i>(&mut self, found: Found, input: &'i mut Input<'_>) -> Event<'i> {
         if found.taken == 0 {
             return self.dispatch(input);
         }
@@ -382,12 +416,30 @@ impl fmt::Debug for Parser {
     }
 }
 
+/// What a search came to.
+pub(crate) enum Hit {
+    /// An event is due.
+    Event(Found),
+    /// A block without data set the last event id, be it to what it was.
+    Position,
+}
+
+/// The fields of an event where they lie. They need not be UTF-8.
+#[derive(Default)]
+pub(crate) struct Peek<'a> {
+    /// The event type; empty where the block names none.
+    pub(crate) event: &'a [u8],
+    pub(crate) id: Option<&'a [u8]>,
+    pub(crate) topic: Option<&'a [u8]>,
+    pub(crate) data: &'a [u8],
+}
+
 /// An event that is due.
-pub(super) struct Found {
+pub(crate) struct Found {
     /// Where its fields lie, if they lie in the input.
     block: Block,
     /// Bytes of the input that are still to be taken with it: none where it was collected.
-    pub(super) taken: usize,
+    pub(crate) taken: usize,
 }
 
 /// How far a scan came.
