@@ -70,6 +70,8 @@ fn every_subscriber_sees_each_event_once_and_in_order_or_is_told_of_a_gap() {
         match catch_unwind(AssertUnwindSafe(|| run(seed, STEPS))) {
             Ok((_, taken)) => steps += taken,
             Err(panic) => {
+                let (client, kind) = world::STORY.get();
+                eprintln!("last heard: client {client}, a {kind}");
                 eprintln!("seed {seed} failed; again: SIM_SEED={seed} cargo test --test hub_simulation every_subscriber");
                 resume_unwind(panic);
             }

@@ -4,7 +4,7 @@ use super::sim::Rng;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use tautline::client::{Endpoint, Lane, Publication, Session, SessionEvent};
+use tautline::client::{Endpoint, Lane, Publication, Session, SessionEvent, Transport};
 use tautline::hub::{Cursor, Delivery, Resume};
 use tautline::{Buffers, Input, Instant, Output};
 
@@ -42,6 +42,19 @@ pub(crate) enum Client {
 }
 
 impl Client {
+    /// What it is, and what it uses.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Real(real) => match real.session.transport() {
+                Transport::WebSocket => "session by WebSocket",
+                Transport::EventStream => "session by event stream",
+                Transport::LongPoll => "session by long poll",
+            },
+            Self::Twin(twin) if twin.delivery == Delivery::Plain => "twin",
+            Self::Twin(_) => "twin that acknowledges",
+        }
+    }
+
     /// Takes what was read on a lane.
     pub(crate) fn feed(&mut self, lane: usize, bytes: &mut [u8], now: Instant, said: &mut Vec<Said>) {
         match self {

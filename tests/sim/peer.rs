@@ -606,7 +606,8 @@ impl Cx<'_> {
         let key = match (publish.key, session) {
             (None, _) => None,
             (Some(key), Some(session)) => Some((Owner::session(session), key)),
-            (Some(_), None) => return Err(Refused(400, "a key is a session's, and there is none".into())),
+            // It is of a log that is gone: the next attach brings another.
+            (Some(_), None) => return Err(Refused(503, "a key is a session's, and there is none".into())),
         };
         self.shared.append(entry, except, key, self.now).map_err(|error| Refused(error.status(), error.to_string()))
     }

@@ -83,14 +83,22 @@ struct Seen {
     last: Option<Place>,
     /// Everything up to there came, or was told of; `None` while nothing is owed yet.
     complete: Option<Place>,
-    /// What is not retained any more may be missing up to the next event.
-    excused: bool,
+    /// Of what was told as a gap, or of what there was before the beginning, what is not retained any more may be missing.
+    excuse: Excuse,
     /// It catches up by itself.
     own: bool,
     /// The step in which it was subscribed to.
     since: u64,
-    /// A notice told of it, or its beginning did: for counting.
     conflates: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Excuse {
+    None,
+    /// A gap was told: it speaks of what was published by then.
+    UpTo(Place),
+    /// Everything that is retained was asked for, and no answer is complete yet.
+    Open,
 }
 
 /// What the witness asks the world.
@@ -101,6 +109,21 @@ pub(crate) struct Truth<'a> {
     pub(crate) retained: &'a dyn Fn(&str, &Fact) -> bool,
     /// The client's session of now.
     pub(crate) session: Option<SessionId>,
+}
+
+impl Truth<'_> {
+    fn now(&self) -> Place {
+        (self.ledger.logs.len() - 1, self.head)
+    }
+}
+
+impl Seen {
+    /// What there was has come.
+    fn begun(&mut self, truth: &Truth<'_>) {
+        if self.excuse == Excuse::Open {
+            self.excuse = Excuse::UpTo(truth.now());
+        }
+    }
 }
 
 impl Witness {
@@ -118,9 +141,9 @@ impl Witness {
             Some(log) => (truth.ledger.log(log), cursor.position),
             None => (truth.ledger.logs.len() - 1, Position::ZERO),
         });
-        let excused = from == Some(Cursor::START);
+        let excuse = if from == Some(Cursor::START) { Excuse::Open } else { Excuse::None };
         let conflates = topic.starts_with("cat/");
-        self.topics.insert(topic.into(), Seen { last: None, complete, excused, own, since: step, conflates });
+        self.topics.insert(topic.into(), Seen { last: None, complete, excuse, own, since: step, conflates });
     }
 
     pub(crate) fn unsubscribe(&mut self, topic: &str) {
@@ -149,7 +172,9 @@ impl Witness {
         let seen = self.topics.get_mut(topic).expect("subscribed");
         assert!(seen.last < Some(place), "{uid} on {topic} at {place:?} behind {:?}", seen.last);
         seen.last = Some(place);
-        seen.excused = false;
+        if matches!(seen.excuse, Excuse::UpTo(to) if to <= place) {
+            seen.excuse = Excuse::None;
+        }
         seen.complete = seen.complete.max(Some(place));
         if !seen.own {
             assert!(self.last < Some(place), "{uid} on {topic} at {place:?}, behind another at {:?}", self.last);
@@ -166,7 +191,7 @@ impl Witness {
             return;
         }
         if known < log {
-            assert!(seen.excused, "events of {topic} of a new log at {to:?}, and no word of it");
+            assert!(seen.excuse != Excuse::None, "events of {topic} of a new log at {to:?}, and no word of it");
             from = Position::ZERO;
         }
         let facts = truth.ledger.of(log, topic);
@@ -183,8 +208,13 @@ impl Witness {
                 continue;
             }
             self.missed += 1;
+            let excused = match seen.excuse {
+                Excuse::None => false,
+                Excuse::UpTo(to) => (log, fact.position) <= to,
+                Excuse::Open => true,
+            };
             assert!(
-                seen.excused,
+                excused,
                 "{} on {topic} at {:?} is missing, and no gap was told: complete to {from:?}, now {to:?}",
                 fact.uid,
                 fact.position
@@ -208,15 +238,20 @@ impl Witness {
             self.account(truth, &topic, place, true);
             let seen = self.topics.get_mut(&topic).expect("subscribed");
             seen.complete = Some(place);
-            seen.excused = false;
         }
     }
 
-    pub(crate) fn gap(&mut self, topic: &str) {
+    pub(crate) fn gap(&mut self, truth: &Truth<'_>, topic: &str, reason: &str) {
         self.gaps += 1;
+        let now = truth.now();
         // Of what was unsubscribed from meanwhile it says nothing.
         if let Some(seen) = self.topics.get_mut(topic) {
-            seen.excused = true;
+            match (reason, seen.excuse) {
+                (_, Excuse::Open) => {}
+                ("expired", _) => seen.excuse = Excuse::UpTo(now),
+                // The client begins anew: should it be cut off, it asks for everything there is.
+                _ => seen.excuse = Excuse::Open,
+            }
         }
     }
 
@@ -225,8 +260,8 @@ impl Witness {
         if let Some(seen) = self.topics.get_mut(topic) {
             seen.own = false;
             // What is published from now on is owed.
-            let now = (truth.ledger.logs.len() - 1, truth.head);
-            seen.complete.get_or_insert(now);
+            seen.complete.get_or_insert(truth.now());
+            seen.begun(truth);
         }
     }
 
@@ -236,6 +271,7 @@ impl Witness {
         for seen in self.topics.values_mut().filter(|seen| seen.since < born) {
             seen.own = false;
             seen.complete = seen.complete.or(place);
+            seen.begun(truth);
         }
     }
 
@@ -252,7 +288,7 @@ impl Witness {
 
     /// All is quiet: nothing is owed any more.
     pub(crate) fn settle(&mut self, truth: &Truth<'_>) {
-        let head = (truth.ledger.logs.len() - 1, truth.head);
+        let head = truth.now();
         for topic in self.topics.keys().cloned().collect::<Vec<_>>() {
             assert!(self.topics[&topic].complete.is_some(), "{topic} never began: {:?}", self.topics[&topic]);
             self.account(truth, &topic, head, true);

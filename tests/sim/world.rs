@@ -6,6 +6,7 @@ use super::link::Link;
 use super::peer::{Wire, earlier};
 use super::sim::Rng;
 use super::witness::{Ledger, Truth, Witness};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::num::NonZeroU32;
@@ -100,6 +101,11 @@ struct Inhabitant {
     told: u64,
 }
 
+thread_local! {
+    /// Of whom it was talked last.
+    pub(crate) static STORY: Cell<(usize, &'static str)> = const { Cell::new((0, "")) };
+}
+
 pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) rng: Rng,
@@ -116,6 +122,7 @@ pub(crate) struct World {
     /// Answered publications, by number: those of the present log.
     pub(crate) counts: BTreeMap<&'static str, u64>,
     calm: bool,
+    tells: bool,
 }
 
 impl World {
@@ -136,6 +143,7 @@ impl World {
             restarted: now,
             counts: BTreeMap::new(),
             calm: false,
+            tells: std::env::var_os("SIM_STORY").is_some(),
             rng,
             plan,
         };
@@ -434,9 +442,21 @@ impl World {
         busy
     }
 
+    /// Tells what happens, where somebody wants to hear it (`SIM_STORY`).
+    fn story(&self, line: impl FnOnce() -> String) {
+        if self.tells {
+            let mut line = line();
+            line.truncate(240);
+            eprintln!("{:>9} {line}", (self.now.as_nanos() / 1_000_000) - 1_000_000);
+        }
+    }
+
     /// What a client said.
     fn hear(&mut self, at: usize, said: Vec<Said>) {
+        let kind = self.inhabitants[at].client.kind();
+        STORY.set((at, kind));
         for said in said {
+            self.story(|| format!("client {at}: {said:?}"));
             self.trace = hash(self.trace, format!("{} {at} {said:?}", self.now.as_nanos()).as_bytes());
             let one = &mut self.inhabitants[at];
             let hub = &self.hub;
@@ -454,7 +474,7 @@ impl World {
                         // A cursor of a saved place may be ahead of nothing: the head is the log's.
                         assert_ne!(reason, "ahead", "client {at}: {topic}");
                         assert!(!self.plan.ample || reason == "unknown", "client {at}: a gap in {topic}: {reason}");
-                        one.witness.gap(&topic);
+                        one.witness.gap(&truth, &topic, &reason);
                     }
                 }
                 Said::Subscribed(topic) => one.witness.caught_up(&truth, &topic),
@@ -523,6 +543,8 @@ impl World {
         };
         one.lanes[lane] = Some(slot);
         one.client.connected(lane, now);
+        self.story(|| format!("client {at} lane {lane} stands: connection {slot}, worker {worker} number {}", peer.index));
+        let one = &mut self.inhabitants[at];
         let link = Link::random(&mut self.rng, now);
         let leaky = (one.blocked[0] > now).then(|| self.rng.range(0, 900) as u64);
         self.conns[slot] = Some(Conn { client: at, lane, link, peer, born: self.steps, closed: [false; 2], leaky });
@@ -627,6 +649,8 @@ impl World {
             _ => None,
         };
         one.client.subscribe(topic, from);
+        self.story(|| format!("client {at} subscribes to {topic} from {from:?}"));
+        let one = &mut self.inhabitants[at];
         let hub = &self.hub;
         let retained = |topic: &str, fact: &_| is_retained(hub, topic, fact);
         let head = hub.shared.head().position;
@@ -643,6 +667,8 @@ impl World {
         }
         let topic = &topics[self.rng.below(topics.len())];
         one.client.unsubscribe(topic);
+        self.story(|| format!("client {at} unsubscribes from {topic}"));
+        let one = &mut self.inhabitants[at];
         one.witness.unsubscribe(topic);
         self.turn_of(at);
     }
@@ -696,6 +722,7 @@ impl World {
         let head = hub.shared.head().position;
         let truth = Truth { ledger: &hub.shared.ledger, head, retained: &retained, session: None };
         one.witness.restart(&truth, cursor, &topics, self.steps);
+        self.story(|| format!("client {at} restarts from {cursor} with {topics:?}"));
         *self.counts.entry("clients restarted").or_default() += 1;
         self.turn_of(at);
     }
@@ -705,6 +732,7 @@ impl World {
         let ledger = std::mem::take(&mut self.hub.shared.ledger);
         self.hub = Hub::new(&self.plan.hub, ledger, &mut self.rng, self.now);
         self.restarted = self.now;
+        self.story(|| "the hub restarts".into());
         *self.counts.entry("hubs restarted").or_default() += 1;
         for slot in 0..self.conns.len() {
             if let Some(conn) = &mut self.conns[slot] {
