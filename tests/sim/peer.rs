@@ -52,7 +52,7 @@ enum Errand {
 }
 
 /// What a connection has besides its machine.
-#[derive(Default)]
+#[derive(Default, Debug)]
 pub(crate) struct State {
     pub(crate) line: Option<HubLine>,
     /// To be closed once everything is written.
@@ -64,17 +64,20 @@ pub(crate) struct State {
     buffers: Buffers,
 }
 
+#[derive(Debug)]
 pub(crate) enum HubLine {
     Subscriber(Subscriber),
     Poll(Poll),
 }
 
+#[derive(Debug)]
 pub(crate) struct Subscriber {
     welcome: Option<bytes::Bytes>,
     told: Instant,
     due: Option<Instant>,
 }
 
+#[derive(Debug)]
 pub(crate) struct Poll {
     form: Form,
     until: Instant,
@@ -480,6 +483,9 @@ impl Cx<'_> {
 
     fn body(&mut self) {
         let Wire::Http(http) = self.wire else { return };
+        if !matches!(http.mode, Mode::Body(_)) {
+            return;
+        }
         let Mode::Body(errand) = std::mem::replace(&mut http.mode, Mode::Plain) else { return };
         let body = std::mem::take(&mut http.body);
         let text = std::str::from_utf8(&body).expect("clients send text");
@@ -639,6 +645,8 @@ impl Cx<'_> {
                     Item::Notice(block) => self.hand_block(block),
                 };
                 if !sent {
+                    // What does not fit an empty queue was never published: it is over.
+                    assert!(!self.is_open(), "a block that does not fit behind {} bytes", self.out.len());
                     return;
                 }
             }
@@ -653,6 +661,14 @@ impl Cx<'_> {
             }
         }
         self.note();
+    }
+
+    fn is_open(&self) -> bool {
+        match &self.wire {
+            Wire::WebSocket(ws) => ws.is_open(),
+            Wire::Http(http) => matches!(http.mode, Mode::Stream(_)) && !http.server.is_finished() && http.server.coding().is_some(),
+            Wire::Blocks { .. } => !self.state.over,
+        }
     }
 
     /// Sees to what follows from the desk's word.
@@ -800,7 +816,7 @@ impl Cx<'_> {
     pub(crate) fn release(&mut self) {
         let Some(HubLine::Poll(poll)) = &self.state.line else { return };
         let batch = Batch::new(poll.form, &self.shared.config.poll);
-        let last = self.desk.position_of(self.id.index);
+        let last = self.desk.complete_to(self.id.index);
         self.answer(Answer { batch, last, more: More::No });
     }
 
@@ -832,7 +848,7 @@ impl Cx<'_> {
             pulled = Pulled::More;
         }
         let mut batch = Batch::new(form, &config);
-        let mut last = self.desk.position_of(index);
+        let mut last = self.desk.complete_to(index);
         let mut sent = None;
         let mut more = if pulled == Pulled::More { More::Yes } else { More::No };
         for item in &items {

@@ -227,6 +227,21 @@ impl World {
             if one.witness.topics().next().is_none() {
                 continue;
             }
+            if !one.client.is_attached() {
+                for conn in self.conns.iter().flatten().filter(|conn| conn.client == at) {
+                    let peer = self.hub.peer(conn.peer);
+                    eprintln!(
+                        "lane {}: closed {:?}, {:?} to be written, blocked {:?}, {:?}, down due {:?}, up due {:?}",
+                        conn.lane,
+                        conn.closed,
+                        peer.map(|peer| peer.out.len()),
+                        peer.map(|peer| peer.out.is_blocked()),
+                        peer.map(|peer| &peer.state),
+                        conn.link.down,
+                        conn.link.up.due(),
+                    );
+                }
+            }
             assert!(one.client.is_attached(), "client {at} is not attached after 200 s of calm");
             assert_eq!(one.client.waiting(), 0, "client {at} still waits for answers");
             let hub = &self.hub;
@@ -412,6 +427,9 @@ impl World {
         match conn.link.down.read(&mut self.rng) {
             Some(mut piece) if !piece.is_empty() => {
                 self.trace = hash(self.trace, &piece);
+                if self.tells {
+                    eprintln!("{:>9} client {at} lane {lane} reads {:?}", now.as_nanos() / 1_000_000 - 1_000_000, String::from_utf8_lossy(&piece));
+                }
                 one.client.feed(lane, &mut piece, now, &mut said);
                 busy = true;
             }
