@@ -361,7 +361,16 @@ impl Cx<'_> {
         };
         let topics: Vec<_> = asked.topics.iter().map(|topic| (&*topic.name, topic.own)).collect();
         let (session, token, new) = self.session(asked.session.as_ref().map(|token| token.expose()))?;
-        self.admit(session, &topics, asked.resume, asked.delivery)?;
+        // A poll's cursor is its acknowledgement, now and for when the session comes back by another transport.
+        let delivery = if polls { Delivery::Plain } else { asked.delivery };
+        if polls
+            && let Resume::At(cursor) = asked.resume
+            && cursor.log == Some(self.shared.log())
+            && !topics.iter().any(|(_, own)| own.is_some())
+        {
+            self.shared.acknowledged.note(session, cursor.position, self.now);
+        }
+        self.admit(session, &topics, asked.resume, delivery)?;
         if let Some(request) = poll {
             let hold = !(request.timeout.is_zero() || asked.resume == Resume::Live);
             let until = self.now + request.timeout;

@@ -242,8 +242,17 @@ fn attach<S>(
     let topics: Vec<_> = asked.topics.iter().map(|topic| (&*topic.name, topic.own)).collect();
     let token = asked.session.as_ref().map(Secret::expose);
     let (session, token, known) = session(cx, hub, token, &identity)?;
+    let delivery = if poll.is_some() { Delivery::Plain } else { asked.delivery };
+    if poll.is_some()
+        && let Resume::At(cursor) = asked.resume
+        && cursor.log == Some(cx.core.log.id())
+        && topics.iter().all(|(_, own)| own.is_none())
+    {
+        // A poll's cursor is its acknowledgement, now and for when the session comes back by another transport.
+        hub.acknowledged().note(session, cursor.position, cx.core.now);
+    }
     let attached = |cx: &mut Context<'_, S>| {
-        admit(cx, hub, &identity, session, &topics, asked.resume, asked.delivery).map_err(No::Refused)
+        admit(cx, hub, &identity, session, &topics, asked.resume, delivery).map_err(No::Refused)
     };
     match (endpoint, poll) {
         (_, Some(request)) => {
