@@ -260,12 +260,10 @@ impl Session {
     fn position(&mut self, lane: Lane, cursor: Cursor, now: Instant) {
         let Some(line) = &mut self.lanes[lane.index()] else { return };
         line.positioned = true;
-        if line.transport == Transport::LongPoll {
-            self.cursors.reach(cursor, Scope::Attached);
-        } else if line.attached.is_some() {
-            self.cursors.reach(cursor, Scope::Live);
-        } else {
-            self.cursors.reach(cursor, Scope::Attached);
+        let attaches = line.transport != Transport::LongPoll && line.attached.is_none();
+        let scope = if attaches || line.transport == Transport::LongPoll { Scope::Attached } else { Scope::Live };
+        self.cursors.reach(cursor, scope);
+        if attaches {
             self.attached(lane, now);
         }
     }
