@@ -380,16 +380,6 @@ impl<C: Carry> Desk<C> {
         Cursor { position, log: Some(self.log) }
     }
 
-    /// Up to where a member has everything of its topics, those that catch up by themselves among them: what the answer to a poll says, which
-    /// has one position for all of them.
-    pub fn complete_to(&self, subscriber: u32) -> Cursor {
-        let mut cursor = self.position_of(subscriber);
-        if let Some(member) = self.at(subscriber) {
-            cursor.position = member.own.iter().map(|own| own.at).fold(cursor.position, Position::min);
-        }
-        cursor
-    }
-
     /// Members whose cursor was beyond what was applied, and is not any more: they are to pull.
     pub fn take_overtaken(&mut self) -> Vec<u32> {
         let applied = self.applied;

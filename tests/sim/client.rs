@@ -4,7 +4,7 @@ use super::sim::Rng;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use tautline::client::{Endpoint, Lane, Publication, Session, SessionEvent, Transport};
+use tautline::client::{Acknowledge, Endpoint, Lane, Publication, Session, SessionEvent, Transport};
 use tautline::hub::{Cursor, Delivery, Resume};
 use tautline::{Buffers, Input, Instant, Output};
 
@@ -123,6 +123,13 @@ impl Client {
         }
     }
 
+    pub(crate) fn acknowledges(&self) -> bool {
+        match self {
+            Self::Real(real) => real.acknowledges,
+            Self::Twin(twin) => twin.delivery == Delivery::Acknowledged,
+        }
+    }
+
     pub(crate) fn is_attached(&self) -> bool {
         match self {
             Self::Real(real) => real.session.is_attached(),
@@ -175,14 +182,16 @@ impl Client {
 /// The crate's session.
 pub(crate) struct Real {
     pub(crate) session: Session,
+    acknowledges: bool,
     outs: [Output; 3],
     buffers: Buffers,
 }
 
 impl Real {
     pub(crate) fn new(endpoint: Arc<Endpoint>, rng: &mut Rng) -> Self {
+        let acknowledges = endpoint.config().acknowledge != Acknowledge::Never;
         let session = Session::new(endpoint, rng.seed16());
-        Self { session, outs: [Output::new(), Output::new(), Output::new()], buffers: Buffers::new() }
+        Self { session, acknowledges, outs: [Output::new(), Output::new(), Output::new()], buffers: Buffers::new() }
     }
 
     fn turn(&mut self, now: Instant, said: &mut Vec<Said>) {
@@ -407,11 +416,6 @@ impl Twin {
                 }
                 if !self.attached {
                     self.attached = true;
-                    let main = self.main.expect("set above");
-                    for own in self.topics.values_mut() {
-                        // The attach is complete for all that it named. What is ahead of it stays ahead.
-                        *own = own.filter(|own| own.log == main.log && own.position > main.position);
-                    }
                     said.push(Said::Attached);
                     for (_, block) in self.pending.clone() {
                         self.say(&block);

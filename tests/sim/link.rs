@@ -47,5 +47,10 @@ impl Link {
     /// What was slow is not any more.
     pub(crate) fn heal(&mut self) {
         (self.up.stalled, self.down.stalled) = (self.up.now, self.down.now);
+        for pipe in [&mut self.up, &mut self.down] {
+            pipe.line.capacity = pipe.line.capacity.max(100_000);
+            pipe.line.piece = pipe.line.piece.max(50_000);
+            pipe.line.delay = pipe.line.delay.min(Duration::from_millis(80));
+        }
     }
 }

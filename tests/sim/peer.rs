@@ -825,7 +825,7 @@ impl Cx<'_> {
     pub(crate) fn release(&mut self) {
         let Some(HubLine::Poll(poll)) = &self.state.line else { return };
         let batch = Batch::new(poll.form, &self.shared.config.poll);
-        let last = self.desk.complete_to(self.id.index);
+        let last = self.desk.position_of(self.id.index);
         self.answer(Answer { batch, last, more: More::No });
     }
 
@@ -857,7 +857,7 @@ impl Cx<'_> {
             pulled = Pulled::More;
         }
         let mut batch = Batch::new(form, &config);
-        let mut last = self.desk.complete_to(index);
+        let mut last = self.desk.position_of(index);
         let mut sent = None;
         let mut more = if pulled == Pulled::More { More::Yes } else { More::No };
         for item in &items {

@@ -87,6 +87,8 @@ struct Seen {
     excuse: Excuse,
     /// It catches up by itself.
     own: bool,
+    /// It was asked for without a cursor.
+    live: bool,
     /// The step in which it was subscribed to.
     since: u64,
     conflates: bool,
@@ -143,7 +145,7 @@ impl Witness {
         });
         let excuse = if from == Some(Cursor::START) { Excuse::Open } else { Excuse::None };
         let conflates = topic.starts_with("cat/");
-        self.topics.insert(topic.into(), Seen { last: None, complete, excuse, own, since: step, conflates });
+        self.topics.insert(topic.into(), Seen { last: None, complete, excuse, own, live: from.is_none(), since: step, conflates });
     }
 
     pub(crate) fn unsubscribe(&mut self, topic: &str) {
@@ -255,6 +257,11 @@ impl Witness {
         }
     }
 
+    /// A connection stands. What has no place may come again on it: from a worker that is behind the one it came from before.
+    pub(crate) fn connected(&mut self) {
+        self.ephemeral.clear();
+    }
+
     /// A topic has caught up with the others.
     pub(crate) fn caught_up(&mut self, truth: &Truth<'_>, topic: &str) {
         if let Some(seen) = self.topics.get_mut(topic) {
@@ -269,7 +276,10 @@ impl Witness {
     pub(crate) fn attached(&mut self, truth: &Truth<'_>, cursor: Option<Cursor>, born: u64) {
         let place = cursor.and_then(|cursor| Some((truth.ledger.log(cursor.log?), cursor.position)));
         for seen in self.topics.values_mut().filter(|seen| seen.since < born) {
-            seen.own = false;
+            if seen.live {
+                // It was named without a cursor: it goes with the others.
+                seen.own = false;
+            }
             seen.complete = seen.complete.or(place);
             seen.begun(truth);
         }

@@ -130,7 +130,7 @@ pub(super) fn look<S>(cx: &mut Context<'_, S>) {
 pub(crate) fn release<S>(cx: &mut Context<'_, S>) {
     let Some(HubLine::Poll(poll)) = hub_line(cx) else { return };
     let batch = Batch::new(poll.form, &cx.core.desk.config().poll);
-    let last = cx.core.desk.complete_to(cx.id.index);
+    let last = cx.core.desk.position_of(cx.id.index);
     answer(cx, Answer { batch, last, more: More::No });
 }
 
@@ -166,7 +166,7 @@ fn collect<S>(cx: &mut Context<'_, S>, form: Form) -> Answer {
         pulled = crate::hub::Pulled::More;
     }
     let mut batch = Batch::new(form, &config);
-    let mut last = cx.core.desk.complete_to(index);
+    let mut last = cx.core.desk.position_of(index);
     let mut sent: Option<Position> = None;
     let mut more = if pulled == crate::hub::Pulled::More { More::Yes } else { More::No };
     for item in &items {
