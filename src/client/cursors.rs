@@ -84,6 +84,11 @@ impl Cursors {
         self.topics.iter().map(|topic| &*topic.name)
     }
 
+    /// Whether it is one of the topics.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.topics.iter().any(|topic| &*topic.name == name)
+    }
+
     pub(super) fn add(&mut self, name: &str, own: Option<Cursor>) -> Result<Added, SubscribeError> {
         check_name(name)?;
         if let Some(topic) = self.topic(name) {
@@ -129,14 +134,14 @@ impl Cursors {
         new
     }
 
-    /// Everything up to here was sent of the topics that do not catch up. Behind an attach (or a poll's answer) that holds for all of
-    /// them: a topic that has come as far as the others needs no cursor of its own any more.
+    /// Everything up to here was sent of the topics that do not catch up. Of those that do only a `tautline.subscribed` says that they have.
     pub(super) fn reach(&mut self, position: Cursor, scope: Scope) {
         if self.main.is_none_or(|main| is_above(position, main)) {
             self.main = Some(position);
         }
         let Some(main) = self.main else { return };
-        if scope == Scope::Attached {
+        if scope == Scope::Attached && !self.fits() {
+            // The request named the oldest cursor for all: it speaks for these, too.
             for topic in &mut self.topics {
                 if let Some(own) = topic.own {
                     let own = if is_above(position, own) { position } else { own };
@@ -144,6 +149,12 @@ impl Cursors {
                 }
             }
         }
+    }
+
+    /// Whether a request has room for the topics' own cursors.
+    fn fits(&self) -> bool {
+        let own = self.topics.iter().filter(|topic| topic.own.is_some()).count();
+        self.query + own * 51 <= MAX_TOPICS_QUERY
     }
 
     /// The topic's own cursor, while it catches up.
@@ -170,8 +181,7 @@ impl Cursors {
     /// instead: what comes twice by that is dropped on arrival.
     pub(super) fn query(&self, to: &mut String) {
         use fmt::Write as _;
-        let own = self.topics.iter().filter(|topic| topic.own.is_some()).count();
-        let fits = self.query + own * 51 <= MAX_TOPICS_QUERY;
+        let fits = self.fits();
         let mut last = self.main;
         // Writing to a string does not fail.
         for topic in &self.topics {
@@ -195,12 +205,12 @@ impl Cursors {
     }
 }
 
-/// For which topics a position block speaks.
+/// What a position block is the end of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// Those that do not catch up.
+    /// Nothing: it is a heartbeat.
     Live,
-    /// All that the request named.
+    /// An attach, or an answer to a poll.
     Attached,
 }
 
@@ -291,15 +301,29 @@ mod tests {
     }
 
     #[test]
-    fn the_position_of_an_attach_ends_own_cursors_that_it_reached() {
+    fn an_own_cursor_outlasts_the_position_of_an_attach() {
         let mut cursors = Cursors::default();
         cursors.set_main(Some(at(10)));
         cursors.add("b", Some(at(2))).unwrap();
-        // A part of a poll's answer: not as far as the others.
-        cursors.reach(at(7), Scope::Attached);
-        assert_eq!(query(&cursors), "topic=b@7-7-00000001&lastId=7-10-00000001&");
+        // The others have come so far. What there is of this topic may still be on its way, with older ids.
         cursors.reach(at(15), Scope::Attached);
+        assert!(cursors.admit("b", at(3)));
+        assert_eq!(query(&cursors), "topic=b@7-3-00000001&lastId=7-15-00000001&");
+        cursors.caught_up("b");
         assert_eq!(query(&cursors), "topic=b&lastId=7-15-00000001&");
+    }
+
+    #[test]
+    fn own_cursors_that_no_request_had_room_for_end_with_the_attach() {
+        let mut cursors = Cursors::default();
+        cursors.set_main(Some(at(1000)));
+        for i in 0..MAX_TOPICS {
+            cursors.add(&format!("topic-{i:030}"), Some(at(500))).unwrap();
+        }
+        cursors.reach(at(700), Scope::Attached);
+        assert_eq!(cursors.own(&format!("topic-{:030}", 0)), Some(at(700)), "a part of a poll's answer");
+        cursors.reach(at(1000), Scope::Attached);
+        assert_eq!(cursors.own(&format!("topic-{:030}", 0)), None);
     }
 
     #[test]

@@ -251,6 +251,7 @@ fn attach<S>(
         Endpoint::Poll => {
             if let (Delivery::Acknowledged, Resume::At(cursor)) = (asked.delivery, asked.resume)
                 && cursor.log == Some(cx.core.log.id())
+                && topics.iter().all(|(_, own)| own.is_none())
             {
                 hub.acknowledged().note(session, cursor.position, cx.core.now);
             }
