@@ -46,7 +46,7 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
     report.field("size", options.size);
     report.field("rate", rate);
     let mut is_short = false;
-    for transport in Transport::ALL {
+    for &transport in &options.transports {
         eprintln!("{:>10} {}", "measuring", transport.name());
         let (moderate, returning) = one(options, transport, rate, options.duration, true)?;
         let mut best: Option<Run> = None;

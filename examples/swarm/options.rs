@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::Failure;
+use crate::member::Transport;
 use lexopt::prelude::*;
 use std::fs::OpenOptions;
 use std::net::IpAddr;
@@ -80,6 +81,8 @@ pub(crate) struct Options {
     /// Whether a hub's polls have a session.
     pub(crate) sessions: bool,
     pub(crate) form: Form,
+    /// A hub's transports that are measured, one after the other.
+    pub(crate) transports: Vec<Transport>,
     /// How many events of a topic the hub retains, where it is started here.
     pub(crate) history: Option<u64>,
     /// How often what is measured is done.
@@ -218,6 +221,13 @@ impl Options {
                         other => return Err(format!("--form is json or blocks, not {other:?}").into()),
                     }
                 }
+                "--transport" if is(Command::Latency) => {
+                    let name = text(&mut args)?;
+                    let transport = Transport::named(&name);
+                    options.transports = vec![transport.ok_or_else(|| {
+                        format!("--transport is websocket, stream or poll, not {name:?}")
+                    })?];
+                }
                 "--rounds" if is(Command::Mix) || is(Command::Park) => {
                     options.rounds = at_least_one(&name, count(&mut args, &name)?)?;
                 }
@@ -287,6 +297,7 @@ impl Options {
             publish_path: "/broadcast".into(),
             sessions: matches!(command, Command::Mix | Command::Latency),
             form: Form::Json,
+            transports: Transport::ALL.to_vec(),
             // At thousands a second the usual hundred would be gone while a poll is on its way.
             history: (command == Command::Latency).then_some(10_000),
             rounds: if command == Command::Park { 3 } else { 10 },
@@ -531,6 +542,7 @@ publication was due; the highest rate, doubled from 500 on, at which everything 
 how long a connection takes that comes back, from its request to the event that it missed. A hub that is started here retains 10,000
 events.
 
+      --transport NAME  only websocket, stream or poll
       --rate R          the moderate rate, per second; default 100
   -d, --duration T      how long to publish at it; default 10
       --size BYTES      of a publication; default 64

@@ -120,6 +120,8 @@ struct Crowd {
     /// Connections to be made anew.
     again: VecDeque<usize>,
     again_rate: f64,
+    /// The leader has heard all; what came later would hide it.
+    has_ended: bool,
 }
 
 /// A cursor's place in the log.
@@ -155,6 +157,7 @@ impl Crowd {
             previous: String::new(),
             again: VecDeque::new(),
             again_rate: 0.0,
+            has_ended: false,
         }
     }
 
@@ -475,7 +478,7 @@ impl Crowd {
     fn tell(&mut self) {
         let now = self.clock.now();
         let every = if self.changed { SOON } else { SAYING };
-        if now >= self.said + every {
+        if now >= self.said + every && !self.has_ended {
             self.report(Value::Null);
         }
     }
@@ -490,6 +493,7 @@ impl Crowd {
         });
         self.deliveries.end(&mut end);
         self.report(end);
+        self.has_ended = true;
     }
 
     fn report(&mut self, end: Value) {
