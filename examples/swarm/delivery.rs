@@ -16,9 +16,6 @@ use std::time::Duration;
 /// The first rate of those that are tried, each twice the one before.
 const FIRST: f64 = 500.0;
 
-/// No higher one is tried.
-const LAST: f64 = 1_024_000.0;
-
 /// How long a rate is tried.
 const TRIAL: Duration = Duration::from_secs(2);
 
@@ -51,7 +48,7 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
         let (moderate, returning) = one(options, transport, rate, options.duration, true)?;
         let mut best: Option<Run> = None;
         let (mut failures, mut rate, mut why) = (0, FIRST, None);
-        while failures < FAILURES && rate <= LAST {
+        while failures < FAILURES && rate <= options.most_rate {
             let (run, _) = one(options, transport, rate, TRIAL, false)?;
             match run.problem.clone() {
                 Some(problem) => {

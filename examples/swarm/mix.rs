@@ -124,6 +124,8 @@ fn measure(options: &Options, transports: &[Transport], rounds: u64, case: &mut 
     let mut publisher = Publisher::of_hub(&targets[0], options)?;
     let mut fleet = Fleet::subscribed(options, &targets, transports)?;
     fleet.tell(&json!({"do": "hold_back"}))?;
+    // None yet.
+    fleet.tell(&json!({"do": "measure", "from_unix_ns": u64::MAX}))?;
     open(&mut fleet, options.connections, "opening")?;
     let Counts { open: subscribers, parked: polls, .. } = fleet.counts();
     if subscribers == 0 {

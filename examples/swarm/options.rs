@@ -87,6 +87,8 @@ pub(crate) struct Options {
     pub(crate) history: Option<u64>,
     /// How often what is measured is done.
     pub(crate) rounds: u64,
+    /// The highest rate that is tried.
+    pub(crate) most_rate: f64,
     /// What the figure that matters may be at most.
     pub(crate) limit: Option<f64>,
 }
@@ -224,10 +226,11 @@ impl Options {
                 "--transport" if is(Command::Latency) => {
                     let name = text(&mut args)?;
                     let transport = Transport::named(&name);
-                    options.transports = vec![transport.ok_or_else(|| {
-                        format!("--transport is websocket, stream or poll, not {name:?}")
-                    })?];
+                    options.transports = vec![
+                        transport.ok_or_else(|| format!("--transport is websocket, stream or poll, not {name:?}"))?,
+                    ];
                 }
+                "--most-rate" if is(Command::Latency) => options.most_rate = positive(&mut args, &name)?,
                 "--rounds" if is(Command::Mix) || is(Command::Park) => {
                     options.rounds = at_least_one(&name, count(&mut args, &name)?)?;
                 }
@@ -248,7 +251,7 @@ impl Options {
             }
         }
         if url.is_none() && command.is_of_hub() {
-            options.servers = 1;
+            options.servers = options.servers.max(1);
         }
         options.url = url.unwrap_or(options.url);
         if options.rate.is_some() && !in_flight_given {
@@ -301,6 +304,7 @@ impl Options {
             // At thousands a second the usual hundred would be gone while a poll is on its way.
             history: (command == Command::Latency).then_some(10_000),
             rounds: if command == Command::Park { 3 } else { 10 },
+            most_rate: 1_024_000.0,
             limit: None,
         })
     }
@@ -538,13 +542,14 @@ and parks them again, round by round.
 usage: swarm latency [URL] [options]
 
 Publishes to a few subscribers of one transport after the other, and reports: the latency of delivery at a moderate rate, from when each
-publication was due; the highest rate, doubled from 500 on, at which everything arrives and the 99th percentile stays under half a second;
+publication was due; the highest rate, of 500 and its doubles, at which everything arrives and the 99th percentile stays under half a second;
 how long a connection takes that comes back, from its request to the event that it missed. A hub that is started here retains 10,000
 events.
 
       --transport NAME  only websocket, stream or poll
       --rate R          the moderate rate, per second; default 100
   -d, --duration T      how long to publish at it; default 10
+      --most-rate R     the highest rate that is tried; default 1024k
       --size BYTES      of a publication; default 64
       --form FORM       what polls ask for: json or blocks; default json
 ",

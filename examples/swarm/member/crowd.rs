@@ -260,7 +260,7 @@ impl Crowd {
         self.changed = true;
     }
 
-    fn connect(&mut self, at: usize, transport: Transport, poll: &Poll) -> Result<Line, std::io::Error> {
+    fn connect(&self, at: usize, transport: Transport, poll: &Poll) -> Result<Line, std::io::Error> {
         let to = self.job.targets[0].address;
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
