@@ -41,7 +41,7 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
     for at in 0..options.rounds {
         rest(pids)?;
         let memory = Memory::of(pids)?;
-        let mut round = Round { memory, each: per_poll(memory), answered: 0, took: Duration::ZERO };
+        let mut round = Round { memory, each: per_poll(memory), after: memory, answered: 0, took: Duration::ZERO };
         let before = fleet.counts().received;
         let began = Instant::now();
         publisher.publish_event(&stamp_text(unix + clock.now().as_nanos()), options.size)?;
@@ -50,6 +50,7 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
         round.answered = fleet.counts().received - before;
         round.took = began.elapsed();
         rest(pids)?;
+        round.after = Memory::of(pids)?;
         rounds.push(round);
         if at + 1 < options.rounds {
             fleet.tell(&json!({"do": "poll"}))?;
@@ -77,11 +78,12 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
         report.note(
             &format!("round {}", at + 1),
             format!(
-                "{} resident bytes each, {} in all; {} answered in {} s",
+                "{} resident bytes each, {} in all; {} answered in {} s, then {}",
                 three(round.each),
                 bytes(round.memory.rss),
                 number(round.answered),
-                three(round.took.as_secs_f64())
+                three(round.took.as_secs_f64()),
+                bytes(round.after.rss)
             ),
         );
     }
@@ -92,6 +94,7 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, Failure> {
                 "bytes_per_poll": round.each,
                 "rss": round.memory.rss,
                 "anon": round.memory.anon,
+                "rss_answered": round.after.rss,
                 "answered": round.answered,
                 "answered_s": round.took.as_secs_f64(),
             })
@@ -118,6 +121,8 @@ struct Round {
     memory: Memory,
     /// Resident bytes of each beyond the warm ones.
     each: f64,
+    /// When all were answered and none had come again.
+    after: Memory,
     answered: u64,
     took: Duration,
 }
