@@ -110,13 +110,13 @@ impl<H: Handler> Control<'_, H> {
             return None;
         }
         let found = self.peers.get_if(peer.index, peer.generation)?;
-        found.unpark(&self.core.settings.http);
+        found.unpark(&self.core.settings.http, self.core.now);
         let Peer { wire, state, cold, socket, meta, .. } = found;
         let line = match wire {
             Wire::WebSocket(ws) => Line::WebSocket(ws),
             Wire::Http(line) => Line::Http(line),
             Wire::Client(line) => Line::Client(line),
-            Wire::Lingering(_) | Wire::Parked(_) | Wire::Vacant(_) => Line::Over,
+            Wire::Lingering(_) | Wire::Parked(_) | Wire::Resting(_) | Wire::Vacant(_) => Line::Over,
         };
         let limit = self.core.settings.queue.limit;
         let mut out = cold.as_mut().and_then(|cold| cold.outbox.take());

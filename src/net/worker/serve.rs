@@ -117,7 +117,7 @@ impl<H: Handler> Worker<H> {
     pub(super) fn serve(&mut self, index: u32, cause: Cause<'_>) {
         let Self { handler, peers, core, scratch, buffer, buffers, wheel, .. } = self;
         let Some(peer) = peers.get_mut(index) else { return };
-        peer.unpark(&core.settings.http);
+        peer.unpark(&core.settings.http, core.now);
         let id = PeerId { worker: core.worker, index, generation: peer.generation };
         let Peer { wire, state, cold, socket, meta, .. } = peer;
         let mut own = match cold {
@@ -164,7 +164,7 @@ impl<H: Handler> Worker<H> {
                 Wire::WebSocket(ws) => Line::WebSocket(ws),
                 Wire::Http(line) => Line::Http(line),
                 Wire::Client(line) => Line::Client(line),
-                Wire::Lingering(_) | Wire::Parked(_) | Wire::Vacant(_) => Line::Over,
+                Wire::Lingering(_) | Wire::Parked(_) | Wire::Resting(_) | Wire::Vacant(_) => Line::Over,
             };
             let mut cx =
                 Context { id, line, state, cold, meta, socket: socket.as_ref(), out, in_place: InPlace::NONE, core };
@@ -307,8 +307,11 @@ impl<H: Handler> Worker<H> {
             self.finish(index);
         } else if writable || cold.is_some() {
             self.settle(index, wrote);
-        } else if let Some(at) = peer.poll_timeout() {
-            wheel.set(peers, index, at);
+        } else {
+            peer.rest();
+            if let Some(at) = peer.poll_timeout() {
+                wheel.set(peers, index, at);
+            }
         }
     }
 
@@ -374,6 +377,7 @@ impl<H: Handler> Worker<H> {
         }
         peer.cool();
         peer.park();
+        peer.rest();
         let resumed = !peer.is_paused()
             && (peer.meta.has(flag::READABLE)
                 || (wants_input && peer.cold.as_ref().is_some_and(|cold| !cold.kept.is_empty())));
