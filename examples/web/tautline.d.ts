@@ -18,18 +18,10 @@ export interface Options {
   probe?: number;
   /** Give up after so many failures in a row, without a connection that lasted 10 s between them. Default: never. */
   attempts?: number;
-  /** How many publications may wait for their acknowledgement. Default: 1,000. */
+  /** How much the publications that wait for their acknowledgement may be together, in UTF-16 units. Default: 1,048,576. */
   queue?: number;
-  /** How long they may be together, in UTF-16 units. Default: 1,048,576. */
-  queueSize?: number;
-  onevent?: (event: CustomEvent<Events["event"]>) => void;
-  ongap?: (event: CustomEvent<Events["gap"]>) => void;
-  onpresence?: (event: CustomEvent<Events["presence"]>) => void;
-  onstate?: (event: CustomEvent<Events["state"]>) => void;
-  onerror?: (event: CustomEvent<Events["error"]>) => void;
-  onsubscribed?: (event: CustomEvent<Events["subscribed"]>) => void;
-  onunsubscribed?: (event: CustomEvent<Events["unsubscribed"]>) => void;
-  onclosed?: (event: CustomEvent<Events["closed"]>) => void;
+  /** Acknowledged delivery: the hub sends again what it did not hear to have come. By polls it is so anyway. Default: false. */
+  ack?: boolean;
 }
 
 export interface PublishOptions {
@@ -53,21 +45,25 @@ export interface Events {
   gap: { topics: { topic: string; reason: string }[] };
   /** `here` with the `count` and the first 1,000 `users`; else the one who joined or left. */
   presence: { topic: string; change: "here" | "join" | "leave"; users: string[]; count?: number };
-  /** While it waits: for how many milliseconds (from now), which attempt comes then, and why the last connection ended. */
-  state: { state: State; transport: Transport; wait?: number; attempt?: number; reason?: string };
-  /** The hub refused a command. Of a publication it comes beside the rejection; with 429 and 503 the line tries again by itself. */
-  error: { status: number; command: string; key: string; topic?: string; message: string; after?: number };
-  /** By WebSocket: the topic was added, and has caught up to the cursor. */
+  /**
+   * While it waits: for how many milliseconds (from now), which attempt comes then, and why the last connection ended.
+   * When it is closed, which is for good: why, and HTTP's status or the WebSocket's close code where that is the reason, else 0.
+   */
+  state: { state: State; transport: Transport; wait?: number; attempt?: number; reason?: string; status?: number };
+  /**
+   * The hub refused a command; `after` milliseconds it may pay to come back, if that is not 0. Of a publication it comes beside
+   * the rejection; one that is too much just now (429, 503) is sent again. A topic that is refused is left.
+   */
+  error: { status: number; command: string; key: string; topic?: string; message: string; after: number };
+  /** The topic was added, and has caught up to the cursor. By event stream and poll only of topics with a cursor of their own. */
   subscribed: { topic: string; cursor: string };
   /** By WebSocket: the topic was left. */
   unsubscribed: { topic: string; reason: "asked" | "revoked" };
-  /** The line has ended for good; `status` or `code` where the server's answer is the reason, else 0. */
-  closed: { reason: string; status: number; code: number };
 }
 
 /** A line to a hub. */
 export class Tautline extends EventTarget {
-  /** @param base the URL under which `ws`, `events`, `poll` and `send` stand; relative to the page */
+  /** @param base the URL under which `ws`, `events`, `poll`, `send` and `ack` stand; relative to the page */
   constructor(base: string | URL, options?: Options);
   /** Everything of the topics up to here was told. Another line goes on from it with the option `cursor`. */
   get cursor(): string;
@@ -84,9 +80,11 @@ export class Tautline extends EventTarget {
    * Rejects where it is refused, the queue is full, or the line is closed before.
    */
   publish(topic: string, data: string, options?: PublishOptions): Promise<string>;
+  /** Asks who is on a topic; a `presence` event with `here` tells it. Nothing comes without a connection. */
+  presence(topic: string): void;
   /** Drops the present connection, to see the line come back. Does not count against the transport. */
   cut(): void;
-  /** Connects at once where the line waits. */
+  /** Connects at once where the line waits: for the browser's `online` event, or a button. */
   retry(): void;
   /** Ends the line for good. Publications without an answer are rejected. */
   close(): void;
@@ -94,43 +92,26 @@ export class Tautline extends EventTarget {
   addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | AddEventListenerOptions): void;
 }
 
-/** Why a publication was refused or a line ended: what `publish` rejects with. */
-export class Fault extends Error {
-  constructor(reason: string, more?: { status?: number; code?: number; after?: number; window?: number });
+/** What `publish` rejects with, unless its arguments were wrong. */
+export interface Fault extends Error {
   /** HTTP's status or the WebSocket's close code, else 0. */
   status: number;
-  code: number;
-  /** The wait or the window that the server asked for, in milliseconds. */
-  after: number | undefined;
-  window: number | undefined;
-  /** The server says no to this client, by whatever transport. */
-  final: boolean;
-  /** The request is wrong here; by another transport it need not be. */
-  unfit: boolean;
-  /** The server itself answered. */
-  answered: boolean;
 }
 
-/** A block as it is read. `data` is undefined where nothing is to be dispatched, `id` where the block names none. */
+/** A block as it is read. `data` is undefined where nothing is to be dispatched, `id` where the block names none. `retry` comes alone. */
 export interface Block {
   id?: string;
   topic?: string;
   event?: string;
   data?: string;
+  retry?: number;
 }
 
-/** The event-stream parser of the WHATWG standard, with the field `topic`. */
-export class BlockParser {
-  constructor(onblock: (block: Block) => void, limit?: number);
-  onblock: (block: Block) => void;
-  limit: number;
-  /** The last id, as the standard keeps it. */
-  lastId: string;
-  /** The last valid `retry:`, in milliseconds. */
-  retry: number | undefined;
-  /** Takes text, or the bytes of a stream, in whatever pieces. Throws where a block is longer than the limit. */
-  push(piece: Uint8Array | string): void;
-}
+/**
+ * The event-stream parser of the WHATWG standard, with the field `topic`. What it gives takes text, or the bytes of a stream
+ * (a BOM at its start goes), in whatever pieces, and throws where more than `limit` of a block had to be kept.
+ */
+export function blockParser(onblock: (block: Block) => void, limit?: number): (piece: Uint8Array | string) => void;
 
 /** Whether cursor `a` is beyond `b`, or of another log, which replaces `b`'s. */
 export function above(a: string, b: string): boolean;

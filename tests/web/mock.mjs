@@ -25,7 +25,7 @@ export class Hub {
   log = randomBytes(4).toString("hex");
   entries = []; floor = new Map(); head = { ms: Date.now(), seq: 0 }; subscribers = new Set(); keys = new Map(); sockets = new Set(); polls = new Map();
   // What came, for the tests to look at.
-  requests = [];
+  requests = []; acks = [];
 
   constructor({ heartbeat = 1000, history = 100, refuse = () => 0 } = {}) {
     Object.assign(this, { heartbeat, history, refuse });
@@ -42,7 +42,7 @@ export class Hub {
 
   // As a crash would.
   async stop() {
-    const closed = new Promise((resolve) => this.server.close(resolve));
+    const closed = new Promise((resolve) => this.server.close(() => resolve()));
     for (const socket of this.sockets) socket.destroy();
     for (const subscriber of [...this.subscribers]) subscriber.end();
     await closed;
@@ -96,6 +96,7 @@ export class Hub {
     const cursor = request.headers["last-event-id"] ?? query.get("lastEventId") ?? query.get("lastId") ?? undefined;
     const named = query.getAll("topic").map((text) => text.split("@"));
     const topics = new Map((named.length ? named : [["default"]]).map(([topic, own]) => [topic, own ?? cursor]));
+    topics.own = new Map(named.filter(([, own]) => own !== undefined));
     const session = request.headers["tautline-session"] ?? query.get("session") ?? randomBytes(16).toString("hex");
     this.requests.push({ path: url.pathname, query: Object.fromEntries(query), topics: query.getAll("topic"), headers: request.headers, method: request.method });
     return { path: url.pathname.split("/").pop(), query, topics, session, refused: this.refuse(request) };
@@ -106,8 +107,11 @@ export class Hub {
     const beat = setInterval(() => write(block({ id: this.text(this.head) })), this.heartbeat / 2);
     subscriber.end = () => { clearInterval(beat); this.subscribers.delete(subscriber); end(); };
     write(block({ event: "tautline.session", data: `session ${session}\nheartbeat ${this.heartbeat}` }));
-    for (const event of this.replay(topics, session)) subscriber.send(event);
+    const together = new Map([...topics].filter(([topic]) => !topics.own.has(topic)));
+    for (const event of this.replay(together, session)) subscriber.send(event);
     write(block({ id: this.text(this.head) }));
+    for (const event of this.replay(topics.own, session)) subscriber.send(event);
+    for (const topic of topics.own.keys()) subscriber.send({ event: "tautline.subscribed", topic, data: this.text(this.head) });
     this.subscribers.add(subscriber);
     return subscriber;
   }
@@ -127,6 +131,11 @@ export class Hub {
       subscriber.topics.delete(topic);
       return block({ event: "tautline.unsubscribed", topic, data: "asked" });
     }
+    if (event === "tautline.ack") {
+      this.acks.push(fields.data);
+      return "";
+    }
+    if (event === "tautline.presence") return block({ event: "tautline.presence", topic, data: "here 1\nAda" });
     return block({ event: "tautline.error", topic, data: `400 ${event.slice(9)}\nnot a command here` });
   }
 
@@ -135,13 +144,22 @@ export class Hub {
     const stream = { "Content-Type": "text/event-stream", "Cache-Control": "no-store", "Tautline-Session": session };
     let body = "";
     request.setEncoding("utf8");
-    for await (const piece of request) body += piece;
+    try {
+      for await (const piece of request) body += piece;
+    } catch {
+      return;
+    }
+    // It went away meanwhile: its `close` would not be heard any more.
+    if (answer.destroyed || request.socket.destroyed) return;
     if (refused) answer.writeHead(refused).end();
     else if (path === "send") answer.writeHead(200, stream).end(commands(body).map((fields) => this.command(fields, session)).join(""));
     else if (path === "publish") {
       const topic = query.get("topic") ?? "default";
       const id = this.publish({ topic, data: body, event: query.get("event") ?? undefined, id: query.get("key") ?? undefined }, session);
       answer.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify({ id, topic }));
+    } else if (path === "ack") {
+      this.acks.push(query.get("lastId"));
+      answer.writeHead(204).end();
     } else if (path === "events") {
       answer.writeHead(200, stream);
       const subscriber = this.#attach(topics, session, (text) => answer.write(text), () => answer.end());
@@ -160,6 +178,7 @@ export class Hub {
       const more = events.length > 100;
       if (more) events.length = 100;
       const position = more ? events[99].id : this.text(this.head);
+      if (!more) for (const topic of topics.own.keys()) events.push({ event: "tautline.subscribed", topic, data: position });
       answer.writeHead(200, { ...head, ...(more && { "Tautline-More": "1" }) }).end(events.map(block).join("") + block({ id: position }));
     };
     let held, timer;

@@ -3,19 +3,24 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { BlockParser, above } from "../../examples/web/tautline.js";
+import { above, blockParser } from "../../examples/web/tautline.js";
 
 const cases = JSON.parse(readFileSync(new URL("../data/sse_cases.json", import.meta.url))).filter((one) => one.should_connect);
 
 function parsed(chunks) {
   const events = [];
   const after = [];
-  const parser = new BlockParser(({ event, data }) => data !== undefined && events.push({ event: event || "message", data, last_event_id: parser.lastId }));
+  let [lastId, wait] = ["", null];
+  const parse = blockParser(({ id, event, data, retry }) => {
+    lastId = id ?? lastId;
+    wait = retry ?? wait;
+    if (data !== undefined) events.push({ event: event || "message", data, last_event_id: lastId });
+  });
   for (const chunk of chunks) {
-    parser.push(chunk);
+    parse(chunk);
     after.push(events.length);
   }
-  return { events, retry: parser.retry ?? null, lastId: parser.lastId, after };
+  return { events, retry: wait, lastId, after };
 }
 
 test("every case of tests/data gives its events, retry and last id, in one piece and in its chunks, and no event comes late", () => {
@@ -51,16 +56,16 @@ test("r14 any cut gives the same events", () => {
 
 test("topic is read, a block's own id is told from one that stuck, and a position block has no data", () => {
   const blocks = [];
-  new BlockParser((block) => blocks.push(block)).push("id: 1-0-aa\ntopic: a\nevent: e\ndata: x\n\ntopic: b\ndata: y\n\nid: 2-0-aa\n\n: beat\n\nretry: 5\n\n");
-  assert.deepEqual(blocks, [{ id: "1-0-aa", topic: "a", event: "e", data: "x" }, { topic: "b", data: "y" }, { id: "2-0-aa" }]);
+  blockParser((block) => blocks.push(block))("id: 1-0-aa\ntopic: a\nevent: e\ndata: x\n\ntopic: b\ndata: y\n\nid: 2-0-aa\n\n: beat\n\nretry: 5\n\n");
+  assert.deepEqual(blocks, [{ id: "1-0-aa", topic: "a", event: "e", data: "x" }, { topic: "b", data: "y" }, { id: "2-0-aa" }, { retry: 5 }]);
 });
 
 test("r8_r9 a line and a block are bounded; comments and unknown fields of any length are skipped", () => {
   const piece = "x".repeat(1000);
   const fed = (...texts) => {
     let events = 0;
-    const parser = new BlockParser(() => (events += 1), 10_000);
-    for (const text of texts) parser.push(text);
+    const parse = blockParser(() => (events += 1), 10_000);
+    for (const text of texts) parse(text);
     return events;
   };
   const many = Array(100).fill(piece);
@@ -75,4 +80,12 @@ test("cursors compare as pairs of numbers of any size; another log's replaces; n
   rising.forEach((one, i) => rising.forEach((other, j) => assert.equal(above(one, other), i > j, `${one} ${other}`)));
   assert.ok(above("1-0-bb", "9-9-aa") && above("1-0-aa", "9-9") && above("0-0-aa", "") && above("0-0-aa", "0"));
   assert.ok(!above("", "1-0-aa") && !above("0", "1-0-aa") && !above("", ""));
+});
+
+test("the module has fewer than 400 lines, of at most 120 characters, and imports nothing", () => {
+  const text = readFileSync(new URL("../../examples/web/tautline.js", import.meta.url), "utf8");
+  const lines = text.split("\n");
+  assert.ok(lines.length - 1 < 400, `${lines.length - 1} lines`);
+  assert.deepEqual(lines.filter((line) => line.length > 120), []);
+  assert.ok(!/^\s*import\b|\bimport\(|\brequire\(/m.test(text));
 });

@@ -69,10 +69,11 @@ export async function line(options = {}) {
   const made = new Tautline("http://hub/base/", { topics: ["a"], ...options });
   world.lines.push(made);
   made.told = {};
-  for (const name of ["event", "gap", "presence", "state", "error", "subscribed", "unsubscribed", "closed"]) {
+  for (const name of ["event", "gap", "presence", "state", "error", "subscribed", "unsubscribed"]) {
     made.told[name] = [];
     made.addEventListener(name, ({ detail }) => made.told[name].push(detail));
   }
+  made.closed = () => made.told.state.filter(({ state }) => state === "closed").map(({ reason, status }) => ({ reason, status }));
   made.data = () => made.told.event.map(({ data }) => data);
   await settle();
   return made;
