@@ -60,6 +60,8 @@ fn each_command_of_the_protocol_is_read() {
 #[test]
 fn a_subscription_without_topic_is_of_the_default_one() {
     assert_eq!(one("event: tautline.subscribe"), Ok(Command::Subscribe { topic: "default", cursor: None }));
+    assert_eq!(one("event: tautline.subscribe\ndata:\n"), Ok(Command::Subscribe { topic: "default", cursor: None }));
+    assert_eq!(one("event: tautline.subscribe\ndata: \n\n"), Ok(Command::Subscribe { topic: "default", cursor: None }));
     assert_eq!(one("event:tautline.unsubscribe\n"), Ok(Command::Unsubscribe { topic: "default" }));
 }
 
