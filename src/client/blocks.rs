@@ -147,6 +147,9 @@ impl Session {
         let role = line.role;
         let peek = line.parser().peek(&found, input);
         let topic = topic_of(peek.topic);
+        // On its way out when it was unsubscribed from, and perhaps subscribed to again from another place.
+        let stale = (role == Role::Feed && self.leaving.iter().any(|leaving| **leaving == *topic))
+            || self.commands.iter().any(|command| command.lets_go_of(topic));
         let fate = match peek.event.strip_prefix(RESERVED_EVENTS.as_bytes()) {
             Some(b"session") => Fate::Greeting,
             Some(b"ack") => match acknowledgement(peek.data) {
@@ -158,10 +161,11 @@ impl Session {
             Some(b"presence") if role != Role::Trial || peek.data.starts_with(b"here ") => Fate::Report(Kind::Presence),
             Some(_) if role == Role::Errand => Fate::Pass,
             Some(b"gap") => Fate::Report(Kind::Gap),
+            Some(b"subscribed") if stale || !self.cursors.has(topic) => Fate::Pass,
             Some(b"subscribed") => Fate::Report(Kind::Subscribed),
             Some(b"unsubscribed") => Fate::Report(Kind::Unsubscribed),
             Some(_) => Fate::Pass,
-            None if role == Role::Errand => Fate::Pass,
+            None if role == Role::Errand || stale || !self.cursors.has(topic) => Fate::Pass,
             None => match peek.id.map(|id| core::str::from_utf8(id).ok().and_then(|id| Cursor::parse(id).ok())) {
                 Some(Some(cursor)) if self.cursors.admit(topic, cursor) => Fate::Report(Kind::Message(Some(cursor))),
                 Some(Some(_)) => Fate::Duplicate,
@@ -213,6 +217,8 @@ impl Session {
             Kind::Unsubscribed => {
                 if event.data == "revoked" {
                     self.cursors.remove(topic);
+                } else if let Some(at) = self.leaving.iter().position(|leaving| **leaving == *topic) {
+                    self.leaving.remove(at);
                 }
                 SessionEvent::Unsubscribed { topic, reason: event.data }
             }

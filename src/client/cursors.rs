@@ -84,6 +84,11 @@ impl Cursors {
         self.topics.iter().map(|topic| &*topic.name)
     }
 
+    /// Whether it is one of the topics.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.topics.iter().any(|topic| &*topic.name == name)
+    }
+
     pub(super) fn add(&mut self, name: &str, own: Option<Cursor>) -> Result<Added, SubscribeError> {
         check_name(name)?;
         if let Some(topic) = self.topic(name) {

@@ -45,10 +45,17 @@ impl Command {
         match (self, newer) {
             (Self::Presence(one), Self::Presence(other)) => one == other,
             (Self::Presence(_), _) | (_, Self::Presence(_)) => false,
+            // The server has the topic still: only if it lets go of it first does it come from another place.
+            (Self::Unsubscribe(_), Self::Subscribe(_)) => false,
             (Self::Subscribe(one) | Self::Unsubscribe(one), Self::Subscribe(other) | Self::Unsubscribe(other)) => {
                 one == other
             }
         }
+    }
+
+    /// Whether it is an unsubscription from a topic.
+    pub(super) fn lets_go_of(&self, topic: &str) -> bool {
+        matches!(self, Self::Unsubscribe(own) if **own == *topic)
     }
 
     /// The command's block.
@@ -291,7 +298,9 @@ impl Session {
             if send(&block, out).is_err() {
                 return;
             }
-            self.commands.remove(0);
+            if let Command::Unsubscribe(topic) = self.commands.remove(0) {
+                self.leaving.push(topic);
+            }
         }
         if self.acks.due().is_some_and(|due| due <= now)
             && let Some(cursor) = self.acks.pending

@@ -58,6 +58,8 @@ pub struct Session {
     backoff: Backoff,
     pub(super) outgoing: Outgoing,
     pub(super) commands: Vec<Command>,
+    /// Topics that the feed was told to let go of, and has not said so: what comes of them is of before.
+    pub(super) leaving: Vec<Box<str>>,
     pub(super) errand: Errand,
     pub(super) acks: Acks,
     /// The session's token, as the server gave it.
@@ -112,6 +114,7 @@ impl Session {
             cursors: Cursors::default(),
             outgoing: Outgoing::default(),
             commands: Vec::new(),
+            leaving: Vec::new(),
             acks: Acks::default(),
             token: None,
             says: VecDeque::new(),
@@ -446,6 +449,7 @@ impl Session {
         }
         self.outgoing.unsend();
         self.commands.clear();
+        self.leaving.clear();
         self.acks.disconnected();
     }
 
