@@ -163,12 +163,13 @@ fn x4_what_would_happen_again_takes_the_next_transport_and_ends_at_the_last() {
 
 #[test]
 fn x4_a_204_means_that_no_client_is_wanted() {
-    for transport in Transport::ALL {
-        let mut world = World::new(SessionConfig { transports: Transports::ALL, ..only(transport) }, &["a"]);
+    let streams = Transports::ALL.without(Transport::WebSocket);
+    for transports in [Transports::ALL, streams, Transports::only(Transport::LongPoll)] {
+        let mut world = World::new(SessionConfig { transports, ..SessionConfig::default() }, &["a"]);
         let lane = world.expect_connect();
         world.connected(lane);
         world.feed(lane, b"HTTP/1.1 204 No Content\r\n\r\n");
-        assert_eq!(world.log(), ["closed: refused for good with status 204"], "{transport}");
+        assert_eq!(world.log(), ["closed: refused for good with status 204"], "{transports:?}");
         assert!(world.session.is_over());
     }
 }
