@@ -115,7 +115,9 @@ fn cuts_while_events_come_lose_nothing_and_bring_nothing_twice_on_any_transport(
             }
             publisher.join().unwrap();
             follower.expect_exactly(600);
-            assert!(follower.said.lost.len() >= 3, "{transport}: {:?}", follower.said.lost);
+            // A cut between two polls is not worth a word.
+            let connections = ["/ws", "/events", "/poll"].map(|path| proxy.count(path)).iter().sum::<usize>();
+            assert!(connections >= 4, "{transport}: {connections}");
             assert_eq!(follower.subscriber.session().transport(), transport);
         }
     }

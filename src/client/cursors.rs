@@ -396,6 +396,20 @@ mod tests {
     }
 
     #[test]
+    fn own_cursors_that_no_request_had_room_for_end_with_the_attach() {
+        let mut cursors = Cursors::default();
+        cursors.set_main(Some(at(1000)));
+        for i in 0..MAX_TOPICS {
+            cursors.add(&format!("topic-{i:030}"), Some(at(500))).unwrap();
+        }
+        let scope = cursors.scope();
+        cursors.reach(at(700), scope);
+        assert_eq!(cursors.own(&format!("topic-{:030}", 0)), Some(at(700)), "a part of a poll's answer");
+        cursors.reach(at(1000), scope);
+        assert_eq!(cursors.own(&format!("topic-{:030}", 0)), None);
+    }
+
+    #[test]
     fn a_cursor_that_the_log_does_not_know_drops_nothing() {
         let mut cursors = Cursors::default();
         cursors.set_main(Some(at(100)));

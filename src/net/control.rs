@@ -140,6 +140,11 @@ impl<H: Handler> Control<'_, H> {
         Some(answer)
     }
 
+    /// How many connections of this worker are subscribed to a topic, by whatever transport.
+    pub fn subscribers(&self, topic: &str) -> usize {
+        self.core.desk.topics().subscribers(topic).len()
+    }
+
     /// See [`Context::publish`](super::Context::publish).
     ///
     /// # Errors

@@ -137,6 +137,15 @@ impl Core {
         left
     }
 
+    /// Notes how much is retained, for who counts.
+    pub(crate) fn note_retained(&self) {
+        let retained = self.desk.retained();
+        let [topics, events, bytes] = &self.counters.retained;
+        topics.set(retained.topics() as u64);
+        events.set(retained.publications() as u64);
+        bytes.set(retained.bytes() as u64);
+    }
+
     /// Notes what a session has received, wherever its connection is.
     pub(crate) fn acknowledge_everywhere(&mut self, session: SessionId, cursor: Cursor) {
         let Some(hub) = &self.hub else { return };

@@ -86,7 +86,7 @@ pub use client::Connect;
 pub use config::{Config, ConfigError, DrainConfig, Linger, PeerLimits, QueueConfig, SlowPolicy, TurnConfig};
 pub use context::{Accept, Audience, Context, SendError, StreamOpened, UpgradeError, Upgraded};
 pub use control::Control;
-pub use counters::{Distribution, Totals, Transport, TransportTotals};
+pub use counters::{Distribution, HubTotals, Totals, Transport, TransportTotals};
 pub use forwarded::{ForwardedField, ProxyListCause, ProxyListError, ProxyRanges, TrustedProxies};
 pub use handler::{ConnectError, Ended, Handler, Message};
 pub use hub::HubSettings;

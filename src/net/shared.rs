@@ -3,7 +3,7 @@
 use super::config::{Config, DrainConfig, Settings};
 use super::control::Control;
 use super::core::{Command, Random, Time};
-use super::counters::{Counters, Totals};
+use super::counters::{Counters, HubTotals, Totals};
 use super::handler::Handler;
 use super::hub::HubShared;
 use super::hub::line::Revocation;
@@ -360,6 +360,13 @@ impl<H: Handler> Handle<H> {
         // By workers and by other threads: the log knows of all.
         totals.publications = self.shared.log.appended();
         totals
+    }
+
+    /// What the hub holds at present, as each worker last noted it. O(workers), and a lock that is held for moments.
+    pub fn hub(&self) -> HubTotals {
+        let Some(hub) = &self.shared.hub else { return HubTotals::default() };
+        let parked = hub.parked().len() as u64;
+        HubTotals { parked, ..HubTotals::of(self.shared.counters.iter().map(|counters| &**counters)) }
     }
 
     /// Where the log is.

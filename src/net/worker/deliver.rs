@@ -146,6 +146,7 @@ impl<H: Handler> Worker<H> {
         if self.delivered() != began {
             if self.core.hub.is_some() {
                 self.plan_sweep();
+                self.core.note_retained();
                 let (peers, worker) = (&self.peers, self.core.worker);
                 let id = |index| Some(PeerId { worker, index, generation: peers.get(index)?.generation });
                 line::pump_overtaken(&mut self.core, id);
