@@ -302,19 +302,26 @@ fn b2_what_is_sent_again_for_want_of_an_acknowledgement_has_its_effect_once() {
         let server = hub_with(2, HubConfig { acknowledge_within: Duration::from_millis(150), ..HubConfig::default() });
         let proxy = Proxy::new(server.address);
         // By the caller, who does not: everything is sent again and again.
-        let config = SessionConfig { acknowledge: Acknowledge::ByCaller, ..only(transport) };
+        let acknowledge_delay = Duration::from_millis(20);
+        let config = SessionConfig { acknowledge: Acknowledge::ByCaller, acknowledge_delay, ..only(transport) };
         let mut follower = Follower::new(config, proxy.address);
         let publisher = publisher(&server, 1..=200, PACE);
         follower.until("half is there", |said| said.numbers.len() >= 100);
         proxy.cut();
         publisher.join().unwrap();
         follower.expect_exactly(200);
+        let sent = proxy.down();
         follower.run_for(Duration::from_millis(500));
         follower.expect_exactly(200);
+        // Two hundred blocks of some fifty bytes, and more than once.
+        assert!(proxy.down() - sent > 2 * 200 * 40, "{transport}: {}", proxy.down() - sent);
         let now = follower.subscriber.now();
         let cursor = follower.subscriber.session().cursor().unwrap();
         follower.subscriber.session().ack(cursor, now);
-        follower.run_for(Duration::from_millis(300));
+        follower.run_for(Duration::from_millis(400));
+        let sent = proxy.down();
+        follower.run_for(Duration::from_millis(500));
+        assert!(proxy.down() - sent < 200 * 40, "{transport}: acknowledged, it still comes: {}", proxy.down() - sent);
         publish(&server.handle, 201..=210, Duration::ZERO);
         follower.expect_exactly(210);
     }

@@ -28,8 +28,8 @@ struct State {
     streams: Mutex<Vec<TcpStream>>,
     /// Nothing comes back from the server, and nobody is told.
     mute: AtomicBool,
-    /// Connections to the server so far.
-    passed: AtomicUsize,
+    /// Bytes from servers so far.
+    down: AtomicUsize,
 }
 
 #[derive(Clone)]
@@ -48,7 +48,7 @@ impl Proxy {
             paths: Mutex::default(),
             streams: Mutex::default(),
             mute: AtomicBool::new(false),
-            passed: AtomicUsize::new(0),
+            down: AtomicUsize::new(0),
         });
         let shared = state.clone();
         thread::spawn(move || {
@@ -78,6 +78,11 @@ impl Proxy {
 
     pub(crate) fn mute(&self, mute: bool) {
         self.state.mute.store(mute, Ordering::SeqCst);
+    }
+
+    /// How many bytes servers have sent.
+    pub(crate) fn down(&self) -> usize {
+        self.state.down.load(Ordering::SeqCst)
     }
 
     /// How many connections began with a request for this path.
@@ -111,7 +116,6 @@ fn carry(state: &Arc<State>, mut client: TcpStream) -> std::io::Result<()> {
     let mut server = TcpStream::connect(upstream)?;
     server.set_nodelay(true)?;
     client.set_nodelay(true)?;
-    state.passed.fetch_add(1, Ordering::SeqCst);
     {
         let mut streams = state.streams.lock().unwrap();
         streams.push(client.try_clone()?);
@@ -136,6 +140,7 @@ fn carry(state: &Arc<State>, mut client: TcpStream) -> std::io::Result<()> {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(_) => break,
         };
+        state.down.fetch_add(n, Ordering::SeqCst);
         if state.mute.load(Ordering::SeqCst) {
             continue;
         }
