@@ -212,6 +212,10 @@ impl Session {
             Kind::Presence => SessionEvent::Presence { topic, presence: Presence::new(event.data) },
             Kind::Subscribed => {
                 self.cursors.caught_up(topic);
+                // The others have come as far: without it the next connection would begin behind what this topic brought.
+                if let Ok(cursor) = Cursor::parse(event.data) {
+                    self.cursors.reach(cursor, Scope::Live);
+                }
                 SessionEvent::Subscribed { topic }
             }
             Kind::Unsubscribed => {
