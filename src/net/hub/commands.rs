@@ -146,7 +146,7 @@ fn subscribe<S>(
         }
         // It has what it asks for; it is told so all the same.
         Subscribed::Already => {
-            let _ = line::hand_block(cx, &notice::subscribed(topic, cx.core.desk.position()));
+            let _ = line::hand_block(cx, &notice::subscribed(topic, cx.core.desk.position_of(cx.id.index)));
         }
     }
     Ok(())
