@@ -581,7 +581,7 @@ impl Cx<'_> {
                 let head = self.shared.head().position;
                 match self.desk.subscribe(index, topic, *cursor, head).expect("there is room for topics") {
                     Subscribed::New => None,
-                    Subscribed::Already => Some(notice::subscribed(topic, self.desk.position())),
+                    Subscribed::Already => Some(notice::subscribed(topic, self.desk.position_of(index))),
                 }
             }
             Command::Unsubscribe { topic } => {

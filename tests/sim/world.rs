@@ -49,7 +49,7 @@ impl Plan {
             .with("none/", policy(none, SlowReader::FallBehind))
             .with("small/", policy(small, SlowReader::FallBehind));
         let retained = if ample { 1 << 30 } else { [60 << 10, 1 << 20, 16 << 20][rng.below(3)] };
-        let queue = [6 << 10, 16 << 10, 128 << 10][rng.below(3)];
+        let queue = [16 << 10, 40 << 10, 128 << 10][rng.below(3)];
         let poll = PollConfig {
             events: [3, 20, 100][rng.below(3)],
             // An answer goes whole: it has to fit the queue.
