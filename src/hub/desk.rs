@@ -308,7 +308,7 @@ impl<C: Carry> Desk<C> {
         self.topics.unsubscribe(subscriber, topic)
     }
 
-    /// Notes that a member has received everything up to a cursor. One of another log, or beyond what was sent, counts as nothing.
+    /// Notes that a member has received everything up to a cursor. One of another log, or beyond what it was sent or told, counts as nothing.
     pub fn acknowledge(&mut self, subscriber: u32, cursor: Cursor, now: Instant) -> Option<Position> {
         let (log, within) = (self.log, self.config.acknowledge_within);
         // A position block goes further than the last event.
@@ -657,4 +657,60 @@ fn take<'a, C: Carry + 'a>(
         *at = position;
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::entry::Entry;
+    use crate::hub::publication::Compressing;
+    use crate::sse::Event;
+    use alloc::format;
+
+    const LOG: LogId = LogId(7);
+
+    fn at(seq: u64) -> Position {
+        Position { ms: 1_700_000_000_000, seq }
+    }
+
+    fn cursor(seq: u64) -> Cursor {
+        Cursor { position: at(seq), log: Some(LOG) }
+    }
+
+    fn apply(desk: &mut Desk<Arc<Publication>>, seq: u64, topic: &str) -> Arc<Publication> {
+        let entry = Entry::new(topic, &Event::new(&format!("{seq}"))).unwrap();
+        let publication = Arc::new(Publication::new(cursor(seq), entry, None, Compressing::Allowed));
+        desk.apply(at(seq), publication.clone());
+        publication
+    }
+
+    #[test]
+    fn an_acknowledgement_beyond_what_was_sent_counts_for_what_was_and_one_beyond_the_log_for_nothing() {
+        let mut desk = Desk::new(Arc::new(HubConfig::default()), TopicLimits::default(), LOG, at(0));
+        let topics = [("a", None)];
+        let who = Attachment {
+            session: SessionId(1),
+            identity: Identity::default(),
+            topics: &topics,
+            resume: Resume::Live,
+            delivery: Delivery::Acknowledged,
+            acknowledged: None,
+            head: at(0),
+        };
+        desk.attach(3, &who).unwrap();
+        let now = Instant::ORIGIN;
+        let most = Most { events: 9, bytes: 999, first: First::Any };
+        assert_eq!(desk.pull(3, most, now, &mut Vec::new()), Pulled::Attached);
+        let publication = apply(&mut desk, 1, "a");
+        assert_eq!(desk.offer(3, &publication, now), Offer::Send);
+        // What the member does not get moves its position all the same, and so the cursor that its client knows.
+        apply(&mut desk, 2, "b");
+        assert_eq!(desk.position_of(3), cursor(2));
+        assert!(desk.poll_timeout(3).is_some());
+        assert_eq!(desk.acknowledge(3, cursor(3), now), None);
+        assert_eq!(desk.acknowledge(3, Cursor { log: Some(LogId(8)), ..cursor(1) }, now), None);
+        assert!(desk.poll_timeout(3).is_some());
+        assert_eq!(desk.acknowledge(3, cursor(2), now), Some(at(1)));
+        assert_eq!(desk.poll_timeout(3), None, "nothing is sent again");
+    }
 }

@@ -477,6 +477,10 @@ impl Twin {
                 let topic = topic.expect("a topic");
                 if let Some(own) = self.topics.get_mut(&topic).filter(|_| !self.leaving.contains_key(&topic)) {
                     *own = None;
+                    let cursor = Cursor::parse(first).expect("a cursor");
+                    if above(cursor, self.main) {
+                        self.main = Some(cursor);
+                    }
                     said.push(Said::Subscribed(topic));
                 }
             }

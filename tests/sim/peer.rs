@@ -8,7 +8,7 @@ use std::time::Duration;
 use tautline::http::origin::OriginPolicy;
 use tautline::http::server::{Event as HttpEvent, Server, ServerConfig};
 use tautline::http::upgrade::{Answer as UpgradeAnswer, Upgrade, UpgradeConfig};
-use tautline::http::{RequestHead, Response};
+use tautline::http::{RequestHead, Response, ResponseError};
 use tautline::hub::{
     Attach, Attachment, Command, Commands, Cursor, Cursors, DEFAULT_TOPIC, Delivery, Desk, Entry, First, Identity,
     Item, Kept, Most, Offer, Owner, Publication, Publish, Pulled, Resume, SessionError, SessionId, SessionToken,
@@ -605,7 +605,7 @@ impl Cx<'_> {
                 let head = self.shared.head().position;
                 match self.desk.subscribe(index, topic, *cursor, head).expect("there is room for topics") {
                     Subscribed::New => None,
-                    Subscribed::Already => Some(notice::subscribed(topic, self.desk.position())),
+                    Subscribed::Already => Some(notice::subscribed(topic, self.desk.position_of(index))),
                 }
             }
             Command::Unsubscribe { topic } => {
@@ -870,7 +870,10 @@ impl Cx<'_> {
         let Wire::Http(http) = self.wire else { return };
         http.mode = Mode::Plain;
         let answered = answer.batch.finish(answer.last.text().as_str(), answer.more).expect("it was encoded before");
-        if answered.respond(&mut http.server, poll.session.as_deref(), &[], self.out).is_err() {
+        let outcome = answered.respond(&mut http.server, poll.session.as_deref(), &[], self.out);
+        // The answers before it have left: a request waits for that.
+        assert!(!matches!(outcome, Err(ResponseError::Full(_))), "{outcome:?}");
+        if outcome.is_err() {
             http.server.abort();
         }
     }

@@ -51,9 +51,11 @@ impl Plan {
             .with("none/", policy(none, SlowReader::FallBehind))
             .with("small/", policy(small, SlowReader::FallBehind));
         let retained = if ample { 1 << 30 } else { [60 << 10, 1 << 20, 16 << 20][rng.below(3)] };
+        let queue = [16 << 10, 40 << 10, 128 << 10][rng.below(3)];
         let poll = PollConfig {
             events: [3, 20, 100][rng.below(3)],
-            bytes: [600, 8 << 10, 256 << 10][rng.below(3)],
+            // An answer goes whole: it has to fit the queue.
+            bytes: [600, 8 << 10, 256 << 10][rng.below(3)].min(queue / 2),
             ..PollConfig::default()
         };
         let config = HubConfig {
@@ -71,7 +73,7 @@ impl Plan {
         let hub = HubPlan {
             config,
             workers: rng.range(1, 3),
-            queue: [6 << 10, 16 << 10, 128 << 10][rng.below(3)],
+            queue,
             heartbeat: rng.millis(4_000, 20_000),
             sequence: SequenceLimits { entries: [64, 1000][rng.below(2)], bytes: 1 << 20 },
             topics: TopicLimits::default(),
