@@ -14,6 +14,7 @@ use crate::hub::topic::TopicError;
 use crate::hub::topics::{Subscribed, TopicLimits, Topics, Unsubscribed};
 use crate::time::Instant;
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -40,6 +41,8 @@ pub struct Desk<C> {
     members: Vec<Option<Box<Member>>>,
     /// Members whose cursor is beyond what was applied here: they wait for that.
     ahead: Vec<u32>,
+    /// Those who are no members and give commands, by connection: as whom they did last, and how many they may still give.
+    posters: BTreeMap<u32, (Option<SessionId>, Bucket)>,
 }
 
 /// Who attaches, to what, and from where on.
@@ -122,6 +125,7 @@ impl<C: Carry> Desk<C> {
             retained,
             members: Vec::new(),
             ahead: Vec::new(),
+            posters: BTreeMap::new(),
         }
     }
 
@@ -189,8 +193,17 @@ impl<C: Carry> Desk<C> {
     pub fn attach(&mut self, subscriber: u32, who: &Attachment<'_>) -> Result<(), TopicError> {
         self.detach(subscriber);
         let mut own = Owns::default();
-        let (at, reason) = self.begin(who.resume, who.head);
-        let mut behind = Behind { at, told: Vec::new(), gaps: Vec::new(), first: true };
+        let (cursor, mut reason) = self.begin(who.resume, who.head);
+        let acknowledged = match (who.delivery, who.acknowledged) {
+            (Delivery::Acknowledged, Some(before)) if reason == Begin::Known => before.min(cursor),
+            _ => cursor,
+        };
+        // Who has no cursor says nothing of what it has.
+        let known = if who.resume == Resume::Live { acknowledged } else { cursor };
+        if known == Position::ZERO && reason == Begin::Known {
+            reason = Begin::Everything;
+        }
+        let mut behind = Behind { at: acknowledged, told: Vec::new(), gaps: Vec::new(), first: true };
         for &(topic, cursor) in who.topics {
             if let Err(error) = self.topics.subscribe(subscriber, topic) {
                 self.topics.forget(subscriber);
@@ -204,12 +217,9 @@ impl<C: Carry> Desk<C> {
         let acknowledging = match who.delivery {
             Delivery::Plain => None,
             Delivery::Acknowledged => {
-                if let Some(before) = who.acknowledged
-                    && reason == Begin::Known
-                {
-                    behind.at = behind.at.min(before);
-                }
-                Some(Box::new(Acknowledging { acknowledged: behind.at.min(self.applied), sent: behind.at, due: None }))
+                let mut acknowledging = Acknowledging::new(acknowledged, known);
+                own.as_slice().iter().for_each(|own| acknowledging.begin(&own.topic, own.at));
+                Some(Box::new(acknowledging))
             }
         };
         let member = Member {
@@ -227,6 +237,9 @@ impl<C: Carry> Desk<C> {
     /// Ends a member and its subscriptions. Nothing happens to who is none but that its subscriptions end.
     pub fn detach(&mut self, subscriber: u32) {
         self.topics.forget(subscriber);
+        if !self.ahead.is_empty() {
+            self.ahead.retain(|&waits| waits != subscriber);
+        }
         if let Some(slot) = self.members.get_mut(subscriber as usize) {
             *slot = None;
             while let Some(None) = self.members.last() {
@@ -267,8 +280,15 @@ impl<C: Carry> Desk<C> {
         let subscribed = self.topics.subscribe(subscriber, topic)?;
         if subscribed == Subscribed::New {
             let own = self.own(topic, cursor.map_or(Resume::Live, Resume::At), head);
+            let waits = own.at > self.applied;
             if let Some(member) = self.at_mut(subscriber) {
+                if let Some(acknowledging) = &mut member.acknowledging {
+                    acknowledging.begin(&own.topic, own.at);
+                }
                 member.own.push(own);
+                if waits && !self.ahead.contains(&subscriber) {
+                    self.ahead.push(subscriber);
+                }
             }
         }
         Ok(subscribed)
@@ -281,20 +301,30 @@ impl<C: Carry> Desk<C> {
             if let Place::Behind(behind) = &mut member.place {
                 behind.gaps.retain(|gap| *gap.topic != *topic);
             }
+            if let Some(acknowledging) = &mut member.acknowledging {
+                acknowledging.end(topic);
+            }
         }
         self.topics.unsubscribe(subscriber, topic)
     }
 
-    /// Notes that a member has received everything up to a cursor. One of another log, or beyond what was sent, counts as nothing.
+    /// Notes that a member has received everything up to a cursor. One of another log, or beyond what it was sent or told, counts as nothing.
     pub fn acknowledge(&mut self, subscriber: u32, cursor: Cursor, now: Instant) -> Option<Position> {
         let (log, within) = (self.log, self.config.acknowledge_within);
-        let acknowledging = self.at_mut(subscriber)?.acknowledging.as_mut()?;
-        if cursor.log != Some(log) || cursor.position > acknowledging.sent {
+        // A position block goes further than the last event.
+        let told = self.position_of(subscriber).position;
+        let member = self.at_mut(subscriber)?;
+        let acknowledging = member.acknowledging.as_mut()?;
+        if cursor.log != Some(log) || cursor.position > acknowledging.sent.max(acknowledging.told_before).max(told) {
             return None;
         }
         if cursor.position > acknowledging.acknowledged {
-            acknowledging.acknowledged = cursor.position;
+            acknowledging.acknowledge(cursor.position);
             acknowledging.due = (acknowledging.sent > cursor.position).then(|| now + within);
+            if let Place::Behind(behind) = &mut member.place {
+                // It was being sent again.
+                behind.at = behind.at.max(cursor.position);
+            }
         }
         Some(acknowledging.acknowledged)
     }
@@ -304,17 +334,37 @@ impl<C: Carry> Desk<C> {
         Some(self.at(subscriber)?.acknowledging.as_ref()?.acknowledged)
     }
 
-    /// Counts a publication of a member's.
+    /// Counts a command of a connection's, whatever comes of it. One that is no member (it posts commands) is remembered until
+    /// [`forget_poster`](Self::forget_poster), and counts anew for each `session`: proxies carry many on one connection.
     ///
     /// # Errors
     ///
-    /// [`RateExceeded`]: it publishes too often.
-    pub fn count_publication(&mut self, subscriber: u32, now: Instant) -> Result<(), RateExceeded> {
+    /// [`RateExceeded`]: there are too many.
+    pub fn count_command(
+        &mut self,
+        subscriber: u32,
+        session: Option<SessionId>,
+        now: Instant,
+    ) -> Result<(), RateExceeded> {
         let limit = self.config.rate;
-        match self.at_mut(subscriber) {
-            Some(member) => member.rate.take(&limit, now),
-            None => Ok(()),
+        if let Some(member) = self.at_mut(subscriber) {
+            return member.rate.take(&limit, now);
         }
+        let (last, bucket) = self.posters.entry(subscriber).or_default();
+        if *last != session {
+            (*last, *bucket) = (session, Bucket::new());
+        }
+        bucket.take(&limit, now)
+    }
+
+    /// A connection is gone, which may have posted commands.
+    pub fn forget_poster(&mut self, subscriber: u32) {
+        self.posters.remove(&subscriber);
+    }
+
+    /// Whether a topic of a member's has a cursor of its own: a `tautline.subscribed` will come.
+    pub fn is_catching_up(&self, subscriber: u32, topic: &str) -> bool {
+        self.at(subscriber).is_some_and(|member| member.own.as_slice().iter().any(|own| *own.topic == *topic))
     }
 
     // What comes next.
@@ -357,8 +407,7 @@ impl<C: Carry> Desk<C> {
     pub fn fall_behind(&mut self, subscriber: u32, missed: Position) {
         let Some(member) = self.at_mut(subscriber) else { return };
         if let Place::Live = member.place {
-            let at = missed.before();
-            member.place = Place::Behind(Box::new(Behind { at, told: Vec::new(), gaps: Vec::new(), first: false }));
+            member.go_back(missed.before());
         }
     }
 
@@ -404,19 +453,16 @@ impl<C: Carry> Desk<C> {
 
     /// What was not acknowledged in time is sent again: whether the member is to pull.
     pub fn handle_timeout(&mut self, subscriber: u32, now: Instant) -> bool {
+        let told = self.position_of(subscriber).position;
         let Some(member) = self.at_mut(subscriber) else { return false };
         let Some(acknowledging) = &mut member.acknowledging else { return false };
         if acknowledging.due.is_none_or(|due| due > now) {
             return false;
         }
         acknowledging.due = None;
+        acknowledging.told_before = acknowledging.told_before.max(told);
         let at = acknowledging.acknowledged;
-        match &mut member.place {
-            Place::Behind(behind) => behind.at = behind.at.min(at),
-            place => {
-                *place = Place::Behind(Box::new(Behind { at, told: Vec::new(), gaps: Vec::new(), first: false }));
-            }
-        }
+        member.go_back(at);
         true
     }
 
@@ -480,7 +526,7 @@ impl<C: Carry> Desk<C> {
     }
 
     fn pull_for(
-        &mut self,
+        &self,
         subscriber: u32,
         member: &mut Member,
         most: Most,
@@ -490,7 +536,7 @@ impl<C: Carry> Desk<C> {
         let mut room = most;
         let mut first = false;
         if let Place::Behind(behind) = &mut member.place {
-            self.find_gaps(subscriber, member.own.as_slice(), behind);
+            self.find_gaps(subscriber, member.own.as_slice(), member.acknowledging.as_deref(), behind);
             if !behind.gaps.is_empty() {
                 let gaps = core::mem::take(&mut behind.gaps);
                 notify(notice::gap(gaps.iter().map(|gap| (&*gap.topic, gap.reason))), into);
@@ -499,7 +545,8 @@ impl<C: Carry> Desk<C> {
             let topics = self.topics.topics_of(subscriber);
             let topics = topics.filter(|topic| !own.iter().any(|own| *own.topic == **topic));
             let (from, session) = (behind.at, member.session);
-            let mut after = self.retained.after(topics.map(|topic| (topic, from)));
+            let since = |topic: &str| member.acknowledging.as_ref().map_or(from, |past| from.max(past.since(topic)));
+            let mut after = self.retained.after(topics.map(|topic| (topic, since(topic))));
             let mut sent = None;
             let more = take(&mut after, session, &mut room, &mut behind.at, &mut sent, into);
             if let (Some(acknowledging), Some(sent)) = (&mut member.acknowledging, sent) {
@@ -512,6 +559,10 @@ impl<C: Carry> Desk<C> {
                 return Pulled::CaughtUp;
             }
             first = behind.first;
+            if let Some(acknowledging) = &mut member.acknowledging {
+                // For when it is sent again.
+                acknowledging.told = core::mem::take(&mut behind.told);
+            }
             member.place = Place::Live;
         }
         let mut at = 0;
@@ -536,6 +587,9 @@ impl<C: Carry> Desk<C> {
                 return if first { Pulled::Attached } else { Pulled::More };
             }
             let Some(own) = member.own.remove(at) else { break };
+            if let Some(acknowledging) = &mut member.acknowledging {
+                acknowledging.told.push((own.topic.clone().into(), own.told));
+            }
             let cursor = Cursor { position: self.applied, log: Some(self.log) };
             into.push(Item::Notice(notice::subscribed(&own.topic, cursor)));
         }
@@ -543,10 +597,11 @@ impl<C: Carry> Desk<C> {
     }
 
     /// Notes topics that let go of what a member has not had and was not told of.
-    fn find_gaps(&self, subscriber: u32, own: &[Own], behind: &mut Behind) {
+    fn find_gaps(&self, subscriber: u32, own: &[Own], past: Option<&Acknowledging>, behind: &mut Behind) {
         for topic in self.topics.topics_of(subscriber) {
             let floor = self.retained.floor(topic);
-            if floor <= behind.at || own.iter().any(|own| *own.topic == *topic) {
+            let known = past.map_or(behind.at, |past| behind.at.max(past.known).max(past.since(topic)));
+            if floor <= known || own.iter().any(|own| *own.topic == *topic) {
                 continue;
             }
             match behind.told.iter_mut().find(|(told, _)| **told == *topic) {
@@ -602,4 +657,60 @@ fn take<'a, C: Carry + 'a>(
         *at = position;
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::entry::Entry;
+    use crate::hub::publication::Compressing;
+    use crate::sse::Event;
+    use alloc::format;
+
+    const LOG: LogId = LogId(7);
+
+    fn at(seq: u64) -> Position {
+        Position { ms: 1_700_000_000_000, seq }
+    }
+
+    fn cursor(seq: u64) -> Cursor {
+        Cursor { position: at(seq), log: Some(LOG) }
+    }
+
+    fn apply(desk: &mut Desk<Arc<Publication>>, seq: u64, topic: &str) -> Arc<Publication> {
+        let entry = Entry::new(topic, &Event::new(&format!("{seq}"))).unwrap();
+        let publication = Arc::new(Publication::new(cursor(seq), entry, None, Compressing::Allowed));
+        desk.apply(at(seq), publication.clone());
+        publication
+    }
+
+    #[test]
+    fn an_acknowledgement_beyond_what_was_sent_counts_for_what_was_and_one_beyond_the_log_for_nothing() {
+        let mut desk = Desk::new(Arc::new(HubConfig::default()), TopicLimits::default(), LOG, at(0));
+        let topics = [("a", None)];
+        let who = Attachment {
+            session: SessionId(1),
+            identity: Identity::default(),
+            topics: &topics,
+            resume: Resume::Live,
+            delivery: Delivery::Acknowledged,
+            acknowledged: None,
+            head: at(0),
+        };
+        desk.attach(3, &who).unwrap();
+        let now = Instant::ORIGIN;
+        let most = Most { events: 9, bytes: 999, first: First::Any };
+        assert_eq!(desk.pull(3, most, now, &mut Vec::new()), Pulled::Attached);
+        let publication = apply(&mut desk, 1, "a");
+        assert_eq!(desk.offer(3, &publication, now), Offer::Send);
+        // What the member does not get moves its position all the same, and so the cursor that its client knows.
+        apply(&mut desk, 2, "b");
+        assert_eq!(desk.position_of(3), cursor(2));
+        assert!(desk.poll_timeout(3).is_some());
+        assert_eq!(desk.acknowledge(3, cursor(3), now), None);
+        assert_eq!(desk.acknowledge(3, Cursor { log: Some(LogId(8)), ..cursor(1) }, now), None);
+        assert!(desk.poll_timeout(3).is_some());
+        assert_eq!(desk.acknowledge(3, cursor(2), now), Some(at(1)));
+        assert_eq!(desk.poll_timeout(3), None, "nothing is sent again");
+    }
 }

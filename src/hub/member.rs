@@ -22,8 +22,9 @@ pub(super) struct Member {
     pub(super) rate: Bucket,
 }
 
-/// Topics with cursors of their own. None, the usual case, take a pointer.
+/// Topics with cursors of their own. None, the usual case, take a pointer, and not the three words of a list.
 #[derive(Debug, Default)]
+#[allow(clippy::box_collection)]
 pub(super) struct Owns(Option<Box<Vec<Own>>>);
 
 impl Owns {
@@ -102,11 +103,59 @@ pub(super) struct Acknowledging {
     pub(super) acknowledged: Position,
     /// The last that was sent.
     pub(super) sent: Position,
+    /// The last position that a block may have told before it was set back.
+    pub(super) told_before: Position,
     /// When what is not acknowledged is sent again.
     pub(super) due: Option<Instant>,
+    /// The cursor that it came with: it had everything up to there, whether it acknowledged that or not.
+    pub(super) known: Position,
+    /// As [`Behind::told`], while it is live.
+    pub(super) told: Vec<(Arc<str>, Position)>,
+    /// Topics that began later than what was acknowledged, and where.
+    since: Vec<(Arc<str>, Position)>,
 }
 
 impl Acknowledging {
+    /// Nothing was sent yet.
+    pub(super) fn new(acknowledged: Position, known: Position) -> Self {
+        Self {
+            acknowledged,
+            sent: acknowledged,
+            told_before: Position::ZERO,
+            due: None,
+            known,
+            told: Vec::new(),
+            since: Vec::new(),
+        }
+    }
+
+    /// A topic begins: what it had before is not sent, or sent again.
+    pub(super) fn begin(&mut self, topic: &str, at: Position) {
+        self.end(topic);
+        if at > self.acknowledged {
+            self.since.push((topic.into(), at));
+        }
+    }
+
+    /// A topic has ended.
+    pub(super) fn end(&mut self, topic: &str) {
+        self.told.retain(|(told, _)| **told != *topic);
+        self.since.retain(|(since, _)| **since != *topic);
+    }
+
+    /// Where a topic began, if that matters.
+    pub(super) fn since(&self, topic: &str) -> Position {
+        self.since.iter().find(|(since, _)| **since == *topic).map_or(Position::ZERO, |(_, at)| *at)
+    }
+
+    /// Notes what was received, which is more than before.
+    pub(super) fn acknowledge(&mut self, acknowledged: Position) {
+        self.acknowledged = acknowledged;
+        // Nothing goes back behind this.
+        self.told.retain(|(_, floor)| *floor > acknowledged);
+        self.since.retain(|(_, at)| *at > acknowledged);
+    }
+
     /// Notes that something was sent.
     pub(super) fn note(&mut self, sent: Position, due: Instant) {
         self.sent = self.sent.max(sent);
@@ -115,6 +164,17 @@ impl Acknowledging {
 }
 
 impl Member {
+    /// Goes on from an earlier position, if it is one.
+    pub(super) fn go_back(&mut self, at: Position) {
+        match &mut self.place {
+            Place::Behind(behind) => behind.at = behind.at.min(at),
+            place => {
+                let told = self.acknowledging.as_mut().map(|past| core::mem::take(&mut past.told)).unwrap_or_default();
+                *place = Place::Behind(Box::new(Behind { at, told, gaps: Vec::new(), first: false }));
+            }
+        }
+    }
+
     /// Whether it waits for more to be applied before it can go on.
     pub(super) fn beyond(&self, applied: Position) -> bool {
         let main = matches!(&self.place, Place::Behind(behind) if behind.at > applied);

@@ -61,6 +61,8 @@ pub(crate) enum Wire {
     Client(Box<ClientLine>),
     /// A held poll of the hub's, with nothing else to it: see [`Parked`].
     Parked(Parked),
+    /// HTTP between two requests, and nothing else: until when it waits for the next.
+    Resting(Instant),
     /// Over and reported. What it still sends is read and dropped until it ends its side or time is up (RFC 9112 section 9.6).
     Lingering(Instant),
     /// No connection; the next free slot.
@@ -298,7 +300,7 @@ impl<S> Peer<S> {
             Wire::WebSocket(ws) => ws.poll_timeout(),
             Wire::Http(line) => line.poll_timeout(),
             Wire::Client(line) => line.poll_timeout(),
-            Wire::Lingering(until) => Some(*until),
+            Wire::Lingering(until) | Wire::Resting(until) => Some(*until),
             Wire::Parked(parked) => Some(parked.poll.until),
             Wire::Vacant(_) => None,
         };
@@ -344,11 +346,33 @@ impl<S> Peer<S> {
         }
     }
 
-    /// Makes a parked poll what it was.
-    pub(crate) fn unpark(&mut self, config: &Arc<http::ServerConfig>) {
-        if !matches!(self.wire, Wire::Parked(_)) {
-            return;
+    /// Keeps nothing of an HTTP connection between two requests.
+    #[inline]
+    pub(crate) fn rest(&mut self) {
+        if let Wire::Http(line) = &self.wire
+            && matches!(line.mode, Mode::Plain)
+            && self.cold.is_none()
+            && let Some(until) = line.http.idle_until()
+        {
+            self.wire = Wire::Resting(until);
         }
+    }
+
+    /// Makes a parked poll, or a connection that rested, what it was.
+    #[inline]
+    pub(crate) fn unpark(&mut self, config: &Arc<http::ServerConfig>, now: Instant) {
+        match self.wire {
+            Wire::Parked(_) => self.unpark_poll(config),
+            Wire::Resting(until) => {
+                let http = http::Server::idle(config.clone(), until);
+                let line = HttpLine { http, mode: Mode::Plain, upgraded: None, body: Vec::new(), since: now };
+                self.wire = Wire::Http(Box::new(line));
+            }
+            _ => {}
+        }
+    }
+
+    fn unpark_poll(&mut self, config: &Arc<http::ServerConfig>) {
         if let Wire::Parked(Parked { poll, since, http }) = std::mem::replace(&mut self.wire, Wire::Vacant(0)) {
             let http = http::Server::resume(config.clone(), http);
             let line = HttpLine { http, mode: Mode::Held, upgraded: None, body: Vec::new(), since };

@@ -36,7 +36,7 @@ pub enum More {
 /// # Contract
 ///
 /// - [`push`](Self::push) events in order until one is [`Pushed::Full`] or there are no more, then [`finish`](Self::finish). The first
-///   event is always taken, however long. Both forms take the same events of ordinary text; where escapes make JSON longer than its
+///   event with an id is always taken, however long, and so is what has no id: it would not come again. Both forms take the same events of ordinary text; where escapes make JSON longer than its
 ///   block, JSON takes fewer, so that the limit holds for what is sent.
 /// - Nothing is reserved in advance: an empty batch holds no memory beyond itself.
 #[derive(Clone, Debug)]
@@ -49,6 +49,8 @@ pub struct Batch {
     blocks: usize,
     /// Bytes of the body beyond which nothing is taken.
     limit: usize,
+    /// Whether an event with an id was taken: by it the next poll goes on.
+    progress: bool,
 }
 
 const OPENING: &[u8] = b"{\"messages\":[";
@@ -57,7 +59,7 @@ impl Batch {
     /// An empty batch under the limits of `config`.
     pub fn new(form: Form, config: &PollConfig) -> Self {
         let limit = config.bytes.saturating_add(if form == Form::Json { OPENING.len() } else { 0 });
-        Self { form, body: Vec::new(), events: config.events.max(1), blocks: config.bytes, limit }
+        Self { form, body: Vec::new(), events: config.events.max(1), blocks: config.bytes, limit, progress: false }
     }
 
     /// Whether no event was taken yet.
@@ -74,7 +76,8 @@ impl Batch {
     /// block's length). O(their length).
     pub fn push(&mut self, block: &[u8], item: &Item<'_>) -> Pushed {
         let first = self.is_empty();
-        if self.events == 0 || (block.len() > self.blocks && !first) {
+        let free = item.id.is_none() || !self.progress;
+        if (self.events == 0 || block.len() > self.blocks) && !free {
             return Pushed::Full;
         }
         let before = self.body.len();
@@ -83,7 +86,7 @@ impl Batch {
             Form::Json => {
                 self.body.extend_from_slice(if first { OPENING } else { b"," });
                 push_item(item, &mut self.body);
-                if self.body.len() > self.limit && !first {
+                if self.body.len() > self.limit && !free {
                     self.body.truncate(before);
                     // One that was refused would otherwise be encoded again by whoever asks again.
                     self.events = 0;
@@ -91,7 +94,8 @@ impl Batch {
                 }
             }
         }
-        self.events -= 1;
+        self.progress |= item.id.is_some();
+        self.events = self.events.saturating_sub(1);
         self.blocks = self.blocks.saturating_sub(block.len());
         Pushed::Taken
     }

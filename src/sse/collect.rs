@@ -2,6 +2,7 @@
 
 use super::Event;
 use super::parse::{Block, Field, Limits, Name, ParseError, Parser, Span, State, classify, commit, digit, line_end};
+use super::sought::Peek;
 use crate::input::Input;
 use crate::payload::Gathered;
 use alloc::string::String;
@@ -18,6 +19,8 @@ const FIELDS: usize = 64;
 pub(super) enum Collected {
     /// A block with data ended.
     Event,
+    /// A block without data ended, and set the last event id.
+    Position,
     /// Nothing is kept any more, or the line is to be passed over.
     Nothing,
     /// The input is used up.
@@ -137,6 +140,17 @@ impl Open {
         None
     }
 
+    /// The fields as far as they are collected.
+    pub(super) fn peek(&self) -> Peek<'_> {
+        let fields = self.fields.bytes();
+        Peek {
+            event: self.block.event.of(fields).unwrap_or_default(),
+            id: self.id(),
+            topic: self.block.topic.of(fields),
+            data: self.data.bytes(),
+        }
+    }
+
     /// The id that the block sets.
     fn id(&self) -> Option<&[u8]> {
         self.block.id.of(self.fields.bytes())
@@ -227,11 +241,13 @@ impl Parser {
                         if open.block.lines > 0 {
                             return Ok(Collected::Event);
                         }
-                        if let Some(id) = open.id() {
+                        let position = open.id();
+                        if let Some(id) = position {
                             commit(&mut self.last_id, &String::from_utf8_lossy(id));
                         }
+                        let position = position.is_some();
                         self.open = None;
-                        return Ok(Collected::Nothing);
+                        return Ok(if position { Collected::Position } else { Collected::Nothing });
                     }
                     match classify(input.rest_until(until)) {
                         Name::Known(field, named) => {

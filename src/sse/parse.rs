@@ -5,6 +5,7 @@
 
 use super::Event;
 use super::collect::{Collected, Open};
+use super::sought::{Hit, Peek, Sought};
 use crate::input::Input;
 use crate::payload::{self, ascii, first_control};
 use alloc::boxed::Box;
@@ -159,6 +160,11 @@ impl Parser {
         self.open.is_some() || matches!(self.state, State::Skip | State::Bom(1..))
     }
 
+    /// Whether fields of a block are waiting for its end. Comments and unknown fields are none.
+    pub(crate) fn is_collecting(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// Begins a new stream of the same source. What is half read is dropped and a byte order mark may come again; the last event
     /// id and the retry time stay.
     pub fn restart(&mut self) {
@@ -209,6 +215,18 @@ impl Parser {
     /// What was found is to be lent at once: the parser may be asked nothing else before.
     #[inline(never)]
     pub(super) fn find(&mut self, input: &mut Input<'_>, until: usize) -> Result<Option<Found>, ParseError> {
+        self.search(input, until)
+    }
+
+    /// As [`find`](Self::find), but a block that only moves the last event id is found, too.
+    #[inline(never)]
+    pub(crate) fn find_block(&mut self, input: &mut Input<'_>, until: usize) -> Result<Option<Hit>, ParseError> {
+        self.search(input, until)
+    }
+
+    /// Looks for what is sought: a copy for each, so that who has no use for positions does not pay for them.
+    #[inline(always)]
+    fn search<T: Sought>(&mut self, input: &mut Input<'_>, until: usize) -> Result<Option<T>, ParseError> {
         input.reclaim();
         loop {
             match self.state {
@@ -218,19 +236,31 @@ impl Parser {
                     }
                     let mut block = Block::default();
                     match self.scan(input, until, &mut block) {
-                        Scan::Event(taken) => return Ok(Some(Found { block, taken })),
+                        Scan::Event(taken) => return Ok(Some(T::event(Found { block, taken }))),
                         Scan::Empty(taken) => {
+                            let mut position = None;
                             if let Some(id) = block.id.of(input.rest()) {
                                 commit(&mut self.last_id, &String::from_utf8_lossy(id));
+                                position = T::position();
                             }
                             input.skip(taken);
+                            if position.is_some() {
+                                return Ok(position);
+                            }
                         }
                         Scan::Open(at) => self.open_block(&block, at, input, until),
                     }
                 }
                 State::Name | State::Space | State::Value | State::Line if self.open.is_some() => {
                     match self.collect(input, until) {
-                        Ok(Collected::Event) => return Ok(Some(Found { block: Block::default(), taken: 0 })),
+                        Ok(Collected::Event) => {
+                            return Ok(Some(T::event(Found { block: Block::default(), taken: 0 })));
+                        }
+                        Ok(Collected::Position) => {
+                            if let Some(position) = T::position() {
+                                return Ok(Some(position));
+                            }
+                        }
                         Ok(Collected::Nothing) => {}
                         Ok(Collected::Empty) => return Ok(None),
                         Err(error) => {
@@ -345,9 +375,23 @@ impl Parser {
         Scan::Open(at)
     }
 
+    /// The fields of what [`find`](Self::find) found, as they came, before it is lent.
+    pub(crate) fn peek<'a>(&'a self, found: &'a Found, input: &'a Input<'_>) -> Peek<'a> {
+        if found.taken == 0 {
+            return self.open.as_deref().map(Open::peek).unwrap_or_default();
+        }
+        let (block, bytes) = (&found.block, input.rest());
+        Peek {
+            event: block.event.of(bytes).unwrap_or_default(),
+            id: block.id.of(bytes),
+            topic: block.topic.of(bytes),
+            data: block.data.of(bytes).unwrap_or_default(),
+        }
+    }
+
     /// Lends what [`find`](Self::find) found, and takes it.
     #[inline]
-    pub(super) fn lend<'i>(&mut self, found: Found, input: &'i mut Input<'_>) -> Event<'i> {
+    pub(crate) fn lend<'i>(&mut self, found: Found, input: &'i mut Input<'_>) -> Event<'i> {
         if found.taken == 0 {
             return self.dispatch(input);
         }
@@ -383,11 +427,11 @@ impl fmt::Debug for Parser {
 }
 
 /// An event that is due.
-pub(super) struct Found {
+pub(crate) struct Found {
     /// Where its fields lie, if they lie in the input.
     block: Block,
     /// Bytes of the input that are still to be taken with it: none where it was collected.
-    pub(super) taken: usize,
+    pub(crate) taken: usize,
 }
 
 /// How far a scan came.

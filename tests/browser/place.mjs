@@ -196,13 +196,16 @@ try {
     await lasts();
   });
 
-  await step("everything blocked for a while", async () => {
+  await step("everything blocked for a while: nothing is lost, nor what the page publishes meanwhile", async () => {
     proxy.becomes("nothing");
     await publish(50);
+    // What the page publishes meanwhile waits for a connection.
+    const mine = page.evaluate((data) => line.publish("counted", data), String((published += 1)));
     await new Promise((resolve) => setTimeout(resolve, 5_000));
     await until(() => line.state !== "open");
     proxy.becomes("pass");
     await until(() => line.state === "open", null, 90_000);
+    assert.match(await mine, /^\d+-\d+-[0-9a-f]{8}$/);
     await publish(20);
     await counted();
     assert.ok(proxy.refused.all >= 1);
@@ -225,6 +228,24 @@ try {
     await counted();
     assert.deepEqual(await gaps(), [{ topic: "counted", reason: "unknown" }]);
     assert.ok(!(await page.evaluate(() => told.states)).some((state) => state.startsWith("closed")));
+  });
+  await step("what a server took with it is told as a gap, and nothing else is missing", async () => {
+    proxy.becomes("nothing");
+    await until(() => line.state !== "open");
+    const before = published;
+    // The page never sees these, as the log ends with the server; what follows comes from the log that is new.
+    await publish(10);
+    await server.stop();
+    server = await start(server.port);
+    await publish(20);
+    proxy.becomes("pass");
+    await until(() => line.state === "open", null, 90_000);
+    await publish(20);
+    const expected = Array.from({ length: published }, (_, i) => String(i + 1)).filter((n) => n <= before || n > before + 10);
+    await until((count) => told.got.length >= count, expected.length);
+    assert.deepEqual(await page.evaluate(() => told.got), expected);
+    assert.deepEqual(await gaps(), Array(2).fill({ topic: "counted", reason: "unknown" }));
+    assert.equal(await page.evaluate(() => told.closed), 0);
   });
   console.log(`${steps} steps`);
 } catch (error) {

@@ -91,24 +91,24 @@ impl Line {
 /// One direction of a link.
 #[derive(Debug)]
 pub struct Pipe {
-    line: Line,
-    now: Instant,
+    pub line: Line,
+    pub now: Instant,
     /// Bytes with the time of their arrival, in order.
     flight: VecDeque<(Instant, Vec<u8>)>,
     held: usize,
     /// Nothing arrives before.
-    stalled: Instant,
+    pub stalled: Instant,
     /// The writer ended its side, to be seen behind everything that was written.
-    end: Option<Instant>,
-    end_seen: bool,
+    pub end: Option<Instant>,
+    pub end_seen: bool,
     /// How much the writer may still write in this step.
-    burst: usize,
+    pub burst: usize,
     /// Every byte that was written.
     pub written: u64,
 }
 
 impl Pipe {
-    fn new(line: Line, now: Instant) -> Self {
+    pub fn new(line: Line, now: Instant) -> Self {
         let flight = VecDeque::new();
         Self { line, now, flight, held: 0, stalled: now, end: None, end_seen: false, burst: 0, written: 0 }
     }
@@ -118,8 +118,17 @@ impl Pipe {
         self.line.delay
     }
 
+    /// What is on its way is lost, and the reader sees the end at a time.
+    pub fn cut(&mut self, seen: Instant) {
+        self.flight.clear();
+        self.held = 0;
+        self.stalled = self.now;
+        self.end = Some(seen);
+        self.end_seen = false;
+    }
+
     /// When something can be read next.
-    fn due(&self) -> Option<Instant> {
+    pub fn due(&self) -> Option<Instant> {
         let front = self.flight.front().map(|(at, _)| *at);
         let due = front.or(self.end.filter(|_| !self.end_seen))?;
         Some(due.max(self.stalled))
@@ -130,7 +139,7 @@ impl Pipe {
     }
 
     /// What a read returns now: a piece, an empty one at the end, `None` where it would block.
-    fn read(&mut self, rng: &mut Rng) -> Option<Vec<u8>> {
+    pub fn read(&mut self, rng: &mut Rng) -> Option<Vec<u8>> {
         if self.due()? > self.now {
             return None;
         }

@@ -1,4 +1,4 @@
-//! A connection that owes an answer and nothing else, in four bytes.
+//! A connection that owes an answer and nothing else, or nothing at all, in a few bytes.
 
 use super::{Answer, Expectation, Method, Persistence, Phase, Server, ServerConfig};
 use crate::http::body::BodyReader;
@@ -25,6 +25,18 @@ impl Server {
             && !self.head.is_half_received();
         let Self { persistence, version, method, .. } = *self;
         waits.then_some(Suspended { persistence, version, method })
+    }
+
+    /// Until when this connection waits for its next request, if that is all it does: [`idle`](Self::idle) goes on with it.
+    pub fn idle_until(&self) -> Option<Instant> {
+        let waits = self.phase == Phase::Idle && self.persistence == Persistence::Keep && !self.head.is_half_received();
+        self.deadline.filter(|_| waits)
+    }
+
+    /// A connection between two requests, as it was, with the same settings.
+    pub fn idle(config: Arc<ServerConfig>, until: Instant) -> Self {
+        let fresh = Self::new(config, Instant::ORIGIN);
+        Self { phase: Phase::Idle, deadline: Some(until), ..fresh }
     }
 
     /// The connection as it was, with the same settings.

@@ -26,8 +26,9 @@ pub(crate) struct Poll {
     pub(super) headers: Headers,
 }
 
-/// Header lines that outlive the request. None take no memory.
+/// Header lines that outlive the request. None take a pointer, and not the three words of a list.
 #[derive(Clone, Default)]
+#[allow(clippy::box_collection)]
 pub(crate) struct Headers(Option<Box<Vec<(String, String)>>>);
 
 impl Headers {

@@ -3,7 +3,7 @@
 use super::Worker;
 use super::serve::{Cause, Sink};
 use crate::http::server::Coding;
-use crate::hub::SlowReader;
+use crate::hub::{Pressure, SlowReader};
 use crate::net::config::SlowPolicy;
 use crate::net::handler::Handler;
 use crate::net::hub::line;
@@ -113,6 +113,7 @@ impl<H: Handler> Worker<H> {
             self.seen += self.core.log.read(self.reader, BATCH, &mut fresh) as u64;
             self.batch = fresh.into();
         }
+        self.relieve();
         let began = self.delivered();
         let mut sends = 0;
         while sends < SENDS
@@ -145,6 +146,7 @@ impl<H: Handler> Worker<H> {
         if self.delivered() != began {
             if self.core.hub.is_some() {
                 self.plan_sweep();
+                self.core.note_retained();
                 let (peers, worker) = (&self.peers, self.core.worker);
                 let id = |index| Some(PeerId { worker, index, generation: peers.get(index)?.generation });
                 line::pump_overtaken(&mut self.core, id);
@@ -152,6 +154,20 @@ impl<H: Handler> Worker<H> {
             return true;
         }
         false
+    }
+
+    /// Makes room where everything together takes too much.
+    fn relieve(&mut self) {
+        if self.batch.is_empty() && self.core.pressure == Pressure::None {
+            return;
+        }
+        let retained = self.core.desk.retained().bytes();
+        self.core.pressure = self.shared.pressure(retained);
+        match self.core.pressure {
+            Pressure::None => {}
+            Pressure::Histories(bytes) => _ = self.core.desk.shed(bytes),
+            Pressure::Queues => _ = self.core.desk.shed(retained),
+        }
     }
 
     /// Sends the same bytes to every subscriber: straight to the socket, and into its queue only where it blocks.

@@ -20,7 +20,7 @@ use super::publish::Published;
 use super::shared::{Handle, Shared, What};
 use super::slab::Slab;
 use super::timers::{Link, Links, Wheel};
-use crate::hub::{Desk, Reader};
+use crate::hub::{Desk, Pressure, Reader};
 use crate::input::Buffers;
 use crate::output::Output;
 use crate::time::{Instant, earlier};
@@ -198,6 +198,7 @@ impl<H: Handler> Worker<H> {
             commands: Vec::new(),
             sent: 0,
             draining: false,
+            pressure: Pressure::None,
             published: false,
             settings: settings.clone(),
         };
@@ -555,6 +556,7 @@ impl<H: Handler> Worker<H> {
         if let Some(id) = self.id(index) {
             self.core.leave(id);
         }
+        self.core.desk.forget_poster(index);
         self.core.doors.leave(index);
         let peer = self.peers.remove(index);
         self.core.counters.queued.sub(peer.queued() as u64);
