@@ -193,7 +193,13 @@ impl Session {
     pub(super) fn attach_query(&self, path: &str) -> String {
         let mut target = String::from(path);
         self.cursors.query(&mut target);
-        if self.endpoint.config.acknowledge != Acknowledge::Never {
+        // On a poll it would say that the cursor is an acknowledgement, which is for the caller to say.
+        let acknowledges = match self.endpoint.config.acknowledge {
+            Acknowledge::Never => false,
+            Acknowledge::Automatic => true,
+            Acknowledge::ByCaller => !path.starts_with("/poll"),
+        };
+        if acknowledges {
             target.push_str("ack=1&");
         }
         target.truncate(target.trim_end_matches(['&', '?']).len());
@@ -372,7 +378,7 @@ impl Session {
 
     /// Whether a connection for POSTs is to be made.
     pub(super) fn needs_errand(&mut self, transport: Transport, now: Instant) -> bool {
-        if transport == Transport::LongPoll {
+        if transport == Transport::LongPoll && self.poll_acknowledges() {
             // The next poll says it.
             self.acks.sent();
         }
@@ -460,9 +466,15 @@ impl Session {
         after + within(after / 4, self.draw())
     }
 
+    /// Whether a poll's cursor is an acknowledgement: not where the caller gives them.
+    fn poll_acknowledges(&self) -> bool {
+        self.endpoint.config.acknowledge != Acknowledge::ByCaller
+    }
+
     /// When the way up beside this feed wants to be looked at.
     pub(super) fn way_up_timeout(&self, feed: &Line) -> Option<Instant> {
-        let acks = self.acks.due().filter(|_| feed.transport != Transport::LongPoll);
+        let by_poll = feed.transport == Transport::LongPoll && self.poll_acknowledges();
+        let acks = self.acks.due().filter(|_| !by_poll);
         if feed.is_websocket() {
             let later = self.later.iter().map(|(due, _)| *due).min();
             return earlier(earlier(self.outgoing.pause(), later), acks);
