@@ -14,6 +14,7 @@ use crate::hub::topic::TopicError;
 use crate::hub::topics::{Subscribed, TopicLimits, Topics, Unsubscribed};
 use crate::time::Instant;
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -40,6 +41,8 @@ pub struct Desk<C> {
     members: Vec<Option<Box<Member>>>,
     /// Members whose cursor is beyond what was applied here: they wait for that.
     ahead: Vec<u32>,
+    /// Those who are no members and give commands, by connection: as whom they did last, and how many they may still give.
+    posters: BTreeMap<u32, (Option<SessionId>, Bucket)>,
 }
 
 /// Who attaches, to what, and from where on.
@@ -122,6 +125,7 @@ impl<C: Carry> Desk<C> {
             retained,
             members: Vec::new(),
             ahead: Vec::new(),
+            posters: BTreeMap::new(),
         }
     }
 
@@ -330,17 +334,37 @@ impl<C: Carry> Desk<C> {
         Some(self.at(subscriber)?.acknowledging.as_ref()?.acknowledged)
     }
 
-    /// Counts a publication of a member's.
+    /// Counts a command of a connection's, whatever comes of it. One that is no member (it posts commands) is remembered until
+    /// [`forget_poster`](Self::forget_poster), and counts anew for each `session`: proxies carry many on one connection.
     ///
     /// # Errors
     ///
-    /// [`RateExceeded`]: it publishes too often.
-    pub fn count_publication(&mut self, subscriber: u32, now: Instant) -> Result<(), RateExceeded> {
+    /// [`RateExceeded`]: there are too many.
+    pub fn count_command(
+        &mut self,
+        subscriber: u32,
+        session: Option<SessionId>,
+        now: Instant,
+    ) -> Result<(), RateExceeded> {
         let limit = self.config.rate;
-        match self.at_mut(subscriber) {
-            Some(member) => member.rate.take(&limit, now),
-            None => Ok(()),
+        if let Some(member) = self.at_mut(subscriber) {
+            return member.rate.take(&limit, now);
         }
+        let (last, bucket) = self.posters.entry(subscriber).or_default();
+        if *last != session {
+            (*last, *bucket) = (session, Bucket::new());
+        }
+        bucket.take(&limit, now)
+    }
+
+    /// A connection is gone, which may have posted commands.
+    pub fn forget_poster(&mut self, subscriber: u32) {
+        self.posters.remove(&subscriber);
+    }
+
+    /// Whether a topic of a member's has a cursor of its own: a `tautline.subscribed` will come.
+    pub fn is_catching_up(&self, subscriber: u32, topic: &str) -> bool {
+        self.at(subscriber).is_some_and(|member| member.own.iter().any(|own| *own.topic == *topic))
     }
 
     // What comes next.

@@ -5,7 +5,8 @@ use super::commands::{self, Refused};
 use super::line::{self, HubLine, Subscriber, name_of};
 use super::polls::{self, Headers, Poll, Wait};
 use crate::http::credentials::{Secret, subprotocol};
-use crate::http::upgrade::Upgrade;
+use crate::http::origin::OriginPolicy;
+use crate::http::upgrade::{Upgrade, UpgradeConfig};
 use crate::http::{RequestHead, Response, ResponseError};
 use crate::hub::{
     Asking, Attach, Attachment, Cursor, Cursors, DEFAULT_TOPIC, Delivery, Denied, Identity, Kept, OwnTopic, Publish,
@@ -165,9 +166,8 @@ fn identify(hub: &HubShared, head: &RequestHead<'_>, query: Option<Secret<'_>>) 
 }
 
 /// Origins are looked at where the upgrade is.
-fn anybody() -> crate::http::upgrade::UpgradeConfig {
-    use crate::http::origin::OriginPolicy;
-    crate::http::upgrade::UpgradeConfig { origins: OriginPolicy::Any, ..Default::default() }
+fn anybody() -> UpgradeConfig {
+    UpgradeConfig { origins: OriginPolicy::Any, ..Default::default() }
 }
 
 fn denied(denied: Denied) -> Refused {
@@ -243,7 +243,8 @@ fn attach<S>(
     let token = asked.session.as_ref().map(Secret::expose);
     let (session, token, known) = session(cx, hub, token, &identity)?;
     let attached = |cx: &mut Context<'_, S>| {
-        admit(cx, hub, &identity, session, &topics, asked.resume, asked.delivery).map_err(No::Refused)
+        let seen = if head.method() == "HEAD" { Seen::No } else { Seen::Yes };
+        admit(cx, hub, &identity, session, &topics, (asked.resume, asked.delivery), seen).map_err(No::Refused)
     };
     match (endpoint, poll) {
         (_, Some(request)) => {
@@ -259,8 +260,11 @@ fn attach<S>(
             Ok(())
         }
         (Endpoint::WebSocket, _) => {
-            // Before the answer, while there still is a status to refuse with.
-            attached(cx)?;
+            // Nobody is told that somebody came who cannot.
+            if speaks(head, &cx.core.settings.upgrade).unwrap_or(false) {
+                // Before the answer, while there still is a status to refuse with.
+                attached(cx)?;
+            }
             let outcome = upgrade(cx, head, headers, |cx| welcome(cx, &token));
             if !cx.meta.has(flag::HUB) {
                 line::leave(cx.id, cx.core, cx.cold, cx.meta);
@@ -300,9 +304,7 @@ fn upgrade<S>(
     headers: &[(&str, &str)],
     accepted: impl FnOnce(&mut Context<'_, S>),
 ) -> Result<(), No> {
-    let speaks =
-        Upgrade::check_head(&anybody(), head).map(|upgrade| upgrade.protocols().any(|protocol| protocol == PROTOCOL));
-    if speaks == Ok(false) {
+    if speaks(head, &cx.core.settings.upgrade) == Some(false) {
         return Err(Refused::new(400, "the subprotocol tautline is not offered").into());
     }
     match cx.accept(head, &Accept { protocols: &[PROTOCOL], headers, config: None }) {
@@ -314,11 +316,20 @@ fn upgrade<S>(
     Ok(())
 }
 
+/// Whether a request offers the hub's subprotocol; `None` where it cannot become a WebSocket at all.
+fn speaks(head: &RequestHead<'_>, config: &UpgradeConfig) -> Option<bool> {
+    let upgrade = Upgrade::check_head(config, head).ok()?;
+    Some(upgrade.protocols().any(|protocol| protocol == PROTOCOL))
+}
+
 /// The connection is a subscriber's, and is told so first of all.
 fn welcome<S>(cx: &mut Context<'_, S>, token: &SessionToken) {
-    let block = notice::session(token, line::heartbeat(cx));
+    let heartbeat = line::heartbeat(cx);
+    let block = notice::session(token, heartbeat);
     let now = cx.core.now;
-    line::set_hub_line(cx, HubLine::Subscriber(Subscriber::new(block, now)));
+    // Thousands that attach together are told at different times.
+    let silence = (heartbeat - line::LATE).mul_f64(1.0 - (cx.random() % 1024) as f64 / 10_240.0);
+    line::set_hub_line(cx, HubLine::Subscriber(Subscriber::new(block, silence, now)));
 }
 
 /// Attaches, if the application's word is that it may.
@@ -328,8 +339,8 @@ fn admit<S>(
     identity: &Identity,
     session: SessionId,
     topics: &[(&str, Option<Resume>)],
-    resume: Resume,
-    delivery: Delivery,
+    (resume, delivery): (Resume, Delivery),
+    seen: Seen,
 ) -> Result<(), Refused> {
     let own = own_topic(identity);
     for (topic, _) in topics {
@@ -355,10 +366,19 @@ fn admit<S>(
     let attachment =
         Attachment { session, identity: identity.clone(), topics: &all, resume, delivery, acknowledged, head };
     cx.core.desk.attach(cx.id.index, &attachment).map_err(|error| Refused::new(error.status(), error))?;
-    for (topic, _) in all.iter() {
-        join(cx, hub, identity, session, topic);
+    if seen == Seen::Yes {
+        for (topic, _) in all.iter() {
+            join(cx, hub, identity, session, topic);
+        }
     }
     Ok(())
+}
+
+/// Whether others see somebody as present. Who only asks for the head of an answer is not.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Yes,
+    No,
 }
 
 /// A member has a topic now: who is here is told, where the topic keeps that.
@@ -393,7 +413,7 @@ pub(super) fn admit_by_token<S>(cx: &mut Context<'_, S>, errand: Errand, token: 
     };
     let topics: Vec<_> = topics.iter().map(|(topic, own)| (&**topic, *own)).collect();
     let outcome = session(cx, &hub, own.as_deref(), &identity).and_then(|(id, token, _)| {
-        admit(cx, &hub, &identity, id, &topics, resume, delivery)?;
+        admit(cx, &hub, &identity, id, &topics, (resume, delivery), Seen::Yes)?;
         Ok(token)
     });
     match outcome {
@@ -401,7 +421,13 @@ pub(super) fn admit_by_token<S>(cx: &mut Context<'_, S>, errand: Errand, token: 
             welcome(cx, &token);
             line::opened(cx);
         }
-        Err(refused) => close(cx, refused.close_code(), "not allowed"),
+        Err(refused) => match refused.close_code() {
+            code @ 1013 => {
+                let reason = line::reason(cx, "busy");
+                close(cx, code, &reason);
+            }
+            code => close(cx, code, "not allowed"),
+        },
     }
 }
 
@@ -539,6 +565,7 @@ fn publish_body<S>(
         keep: query.keep,
         slot: query.slot.as_deref(),
     };
+    cx.core.desk.count_command(cx.id.index, session, cx.core.now)?;
     commands::publish(cx, identity, session, &publish)
 }
 

@@ -555,6 +555,7 @@ impl<H: Handler> Worker<H> {
         if let Some(id) = self.id(index) {
             self.core.leave(id);
         }
+        self.core.desk.forget_poster(index);
         self.core.doors.leave(index);
         let peer = self.peers.remove(index);
         self.core.counters.queued.sub(peer.queued() as u64);

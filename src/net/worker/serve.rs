@@ -542,7 +542,10 @@ pub(in crate::net) fn give_up<S>(cx: &mut Context<'_, S>) {
     }
     match &mut cx.line {
         Line::Http(line) => line.http.abort(),
-        _ => cx.close(CloseCode::TRY_AGAIN, "too slow"),
+        _ => {
+            let reason = line::reason(cx, "too slow");
+            cx.close(CloseCode::TRY_AGAIN, &reason);
+        }
     }
 }
 
@@ -575,11 +578,8 @@ fn act_on_time<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>) {
         }
         Line::Http(HttpLine { http, mode: Mode::Stream(stream), .. }) => {
             http.handle_timeout(now, cx.out);
-            if stream.poll_timeout() <= now && cx.meta.has(flag::HUB) {
-                line::beat(cx);
-            } else {
-                stream.handle_timeout(http, now, cx.out);
-            }
+            // A hub's has had its position by now, and needs no comment.
+            stream.handle_timeout(http, now, cx.out);
         }
         Line::Http(line) => line.http.handle_timeout(now, cx.out),
         Line::Client(line) => line.handle_timeout(now, cx.out),
@@ -589,8 +589,19 @@ fn act_on_time<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>) {
 
 /// Lets go of a connection in order.
 fn drain<S>(cx: &mut Context<'_, S>, code: CloseCode, random: u64) {
+    if cx.meta.has(flag::HUB)
+        && let Line::Http(line) = &mut cx.line
+        && matches!(line.mode, Mode::Held)
+    {
+        // The same answer as at the end of its time, and the last one.
+        line.http.shut_down();
+        polls::release(cx);
+    }
     match &mut cx.line {
-        Line::WebSocket(_) => cx.close(code, "service restart"),
+        Line::WebSocket(_) => {
+            let reason = line::reason(cx, "service restart");
+            cx.close(code, &reason);
+        }
         Line::Http(line) => {
             if matches!(line.mode, Mode::Held | Mode::Body) && line.http.owes_answer() {
                 line.http.shut_down();
