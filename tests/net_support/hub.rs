@@ -135,8 +135,7 @@ impl Sub {
             ),
         }
         let head = client.head();
-        let sub =
-            Self { client, via, session: String::new(), heartbeat: Duration::ZERO, cursor: String::new() };
+        let sub = Self { client, via, session: String::new(), heartbeat: Duration::ZERO, cursor: String::new() };
         (sub, head)
     }
 
@@ -168,6 +167,14 @@ impl Sub {
     pub fn attach(address: SocketAddr, via: Via, query: &str) -> (Self, Vec<String>) {
         let mut sub = Self::begin(address, via, query, "");
         let words = sub.until_position();
+        (sub, words)
+    }
+
+    /// What comes, this many of it, when it attaches: what another worker published a moment ago may come behind the position block.
+    #[track_caller]
+    pub fn replay(address: SocketAddr, via: Via, query: &str, count: usize) -> (Self, Vec<String>) {
+        let mut sub = Self::begin(address, via, query, "");
+        let words = sub.words(count);
         (sub, words)
     }
 
@@ -272,9 +279,7 @@ pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 }
 
 pub fn ask_poll(client: &mut Client, query: &str) {
-    client.write(
-        format!("GET /poll?{query} HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n").as_bytes(),
-    );
+    client.write(format!("GET /poll?{query} HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n").as_bytes());
 }
 
 #[track_caller]
