@@ -445,6 +445,11 @@ fn post<S>(
         refused.allow = "POST";
         return Err(refused.into());
     }
+    let framed = ["content-length", "transfer-encoding"].into_iter().any(|name| head.headers().get(name).is_some());
+    if endpoint != Endpoint::Acknowledge && !framed {
+        // Whoever forgot the body would publish an empty event (RFC 9110 section 15.5.12).
+        return Err(Refused::new(411, "the length of the body is needed").into());
+    }
     let asked = Attach::read(head, Cursors::Strict, cx.core.settings.topics.per_subscriber)
         .map_err(|error| Refused::new(error.status(), error))?;
     let identity = identify(hub, head, asked.token.clone()).map_err(denied)?;
