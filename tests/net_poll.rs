@@ -10,13 +10,12 @@ use net_support::{Running, eventually_eq, start};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 use tautline::hub::{Asking, Authority, Denied, Identity};
+use tautline::net::Transport;
 use tautline::sse::Event;
 
-/// Polls that wait, on all workers.
+/// Waits until so many polls are held, on all workers.
 fn wait_for_held(server: &Running, count: usize) {
-    eventually_eq(count, || server.peers());
-    // Whoever is connected has asked; it is held when another request behind it would wait. One turn of each worker.
-    (0..server.handle.workers()).for_each(|worker| server.ask(worker, |_, _| ()));
+    eventually_eq(count as u64, || server.totals().transports[Transport::LongPoll as usize].open());
 }
 
 fn get(client: &mut Client, target: &str) -> (u16, String, Value) {
@@ -91,8 +90,8 @@ fn l3_of_two_polls_of_one_session_the_older_is_answered_empty_at_once_and_the_ne
             assert_eq!(polled.session, None);
         }
         clients.push(client);
+        wait_for_held(&server, 1);
     }
-    wait_for_held(&server, 1);
     let id = publish(server.address, "topic=a", "x");
     let polled = polled(&mut clients[0]);
     assert_eq!((polled.words, polled.last), (vec!["x".to_owned()], id));
@@ -190,10 +189,12 @@ fn l6_a_batch_is_256_kib_and_a_longer_event_goes_alone() {
                 lens.push(polled.words.len());
                 (last, more) = (polled.last, polled.more);
             }
-            if !more {
+            // The last one may still be on its way.
+            if !more && lens.iter().sum::<usize>() >= 5 {
                 break;
             }
         }
+        lens.retain(|len| *len > 0);
         assert_eq!(lens, [2, 1, 1, 1]);
     }
 }

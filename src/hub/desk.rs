@@ -525,7 +525,7 @@ impl<C: Carry> Desk<C> {
     }
 
     fn pull_for(
-        &mut self,
+        &self,
         subscriber: u32,
         member: &mut Member,
         most: Most,

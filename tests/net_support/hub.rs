@@ -223,6 +223,9 @@ impl Sub {
                     String::from_utf8(chunk).unwrap()
                 }
             };
+            if text.starts_with(':') {
+                continue;
+            }
             assert_eq!(text.matches("\n\n").count(), 1, "one block at a time: {text:?}");
             let block = Block::parse(&text);
             if let Some(id) = &block.id {

@@ -327,8 +327,8 @@ fn welcome<S>(cx: &mut Context<'_, S>, token: &SessionToken) {
     let heartbeat = line::heartbeat(cx);
     let block = notice::session(token, heartbeat);
     let now = cx.core.now;
-    // Thousands that attach together are told at different times.
-    let silence = (heartbeat - line::LATE).mul_f64(1.0 - (cx.random() % 1024) as f64 / 10_240.0);
+    // Thousands that attach together are told at different times, and a stream before it would send a comment.
+    let silence = (heartbeat - line::LATE).mul_f64(0.95 - (cx.random() % 1024) as f64 / 10_240.0);
     line::set_hub_line(cx, HubLine::Subscriber(Subscriber::new(block, silence, now)));
 }
 
