@@ -367,6 +367,11 @@ impl<C: Carry> Desk<C> {
         self.at(subscriber).is_some_and(|member| member.own.as_slice().iter().any(|own| *own.topic == *topic))
     }
 
+    /// The topics of a member's that have cursors of their own.
+    pub fn catching_up(&self, subscriber: u32) -> impl Iterator<Item = &str> {
+        self.at(subscriber).into_iter().flat_map(|member| member.own.as_slice()).map(|own| &*own.topic)
+    }
+
     // What comes next.
 
     /// Whether what is applied goes to this subscriber as it is: it is no member, or a live one that nothing else is to be seen to for.

@@ -5,6 +5,7 @@ use super::counters::Counters;
 use super::doors::Doors;
 use super::hub::HubShared;
 use super::hub::line::Revocation;
+use super::hub::polls::HeaderSets;
 use super::peer::PeerId;
 use super::publish::{Appended, Content, Log, Published, Sender};
 use crate::hub::{
@@ -31,6 +32,10 @@ pub(crate) struct Core {
     pub(crate) desk: Desk<Arc<Published>>,
     /// What the workers' hubs share, where there is a hub.
     pub(crate) hub: Option<Arc<HubShared>>,
+    /// Header lines that its answers have had.
+    pub(crate) header_sets: HeaderSets,
+    /// How many publications this worker has delivered.
+    pub(crate) delivered: u64,
     /// When there is something to see to in it, as far as this worker knows.
     pub(crate) hub_due: Option<Instant>,
     pub(crate) log: Arc<Log>,

@@ -170,6 +170,14 @@ impl Sub {
         (sub, words)
     }
 
+    /// What comes, this many of it, when it attaches: what another worker published a moment ago may come behind the position block.
+    #[track_caller]
+    pub fn replay(address: SocketAddr, via: Via, query: &str, count: usize) -> (Self, Vec<String>) {
+        let mut sub = Self::begin(address, via, query, "");
+        let words = sub.words(count);
+        (sub, words)
+    }
+
     #[track_caller]
     pub fn new(address: SocketAddr, via: Via, query: &str) -> Self {
         Self::attach(address, via, query).0
@@ -215,6 +223,9 @@ impl Sub {
                     String::from_utf8(chunk).unwrap()
                 }
             };
+            if text.starts_with(':') {
+                continue;
+            }
             assert_eq!(text.matches("\n\n").count(), 1, "one block at a time: {text:?}");
             let block = Block::parse(&text);
             if let Some(id) = &block.id {

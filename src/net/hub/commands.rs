@@ -72,7 +72,9 @@ pub(crate) fn receive<S>(cx: &mut Context<'_, S>, message: Message<'_>) {
         return;
     };
     for command in Commands::read(text) {
-        if let Err(exceeded) = cx.core.desk.count_command(cx.id.index, None, cx.core.now) {
+        // What was received is said as often as it has to be.
+        let counts = !matches!(command, Ok(Command::Ack { .. }));
+        if counts && let Err(exceeded) = cx.core.desk.count_command(cx.id.index, None, cx.core.now) {
             let _ = line::hand_block(cx, &too_many(&command, exceeded));
             break;
         }
@@ -180,7 +182,8 @@ pub(super) fn obey_posted<S>(
     answers: &mut Vec<u8>,
 ) {
     for command in Commands::read(text) {
-        if let Err(exceeded) = cx.core.desk.count_command(cx.id.index, session, cx.core.now) {
+        let counts = !matches!(command, Ok(Command::Ack { .. }));
+        if counts && let Err(exceeded) = cx.core.desk.count_command(cx.id.index, session, cx.core.now) {
             answers.extend_from_slice(&too_many(&command, exceeded));
             break;
         }

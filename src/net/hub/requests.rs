@@ -23,6 +23,7 @@ use std::boxed::Box;
 use std::format;
 use std::string::{String, ToString};
 use std::sync::Arc;
+use std::time::Duration;
 use std::vec::Vec;
 
 /// What a path of the hub's is for: docs/PROTOCOL.md. Which path that is, the application says.
@@ -266,14 +267,19 @@ fn attach<S>(
     match (endpoint, poll) {
         (_, Some(request)) => {
             attached(cx)?;
-            let wait = request.timeout.is_zero() || asked.resume == Resume::Live || request.head_only == HeadOnly::Yes;
+            let wait = match () {
+                () if asked.resume == Resume::Live => Wait::No,
+                () if request.timeout.is_zero() || request.head_only == HeadOnly::Yes => Wait::Applied,
+                () => Wait::Yes,
+            };
+            let timeout = if wait == Wait::Yes { request.timeout } else { Duration::ZERO };
             let poll = Poll {
                 form: request.form,
-                until: cx.core.now + request.timeout,
+                until: cx.core.now + timeout,
                 known,
-                headers: Headers::new(headers),
+                headers: cx.core.header_sets.get(headers),
             };
-            polls::begin(cx, poll, if wait { Wait::No } else { Wait::Yes });
+            polls::begin(cx, poll, wait);
             Ok(())
         }
         (Endpoint::WebSocket, _) => {
@@ -347,8 +353,8 @@ fn welcome<S>(cx: &mut Context<'_, S>, token: &SessionToken) {
     let heartbeat = line::heartbeat(cx);
     let block = notice::session(token, heartbeat);
     let now = cx.core.now;
-    // Thousands that attach together are told at different times.
-    let silence = (heartbeat - line::LATE).mul_f64(1.0 - (cx.random() % 1024) as f64 / 10_240.0);
+    // Thousands that attach together are told at different times, and a stream before it would send a comment.
+    let silence = (heartbeat - line::LATE).mul_f64(0.95 - (cx.random() % 1024) as f64 / 10_240.0);
     line::set_hub_line(cx, HubLine::Subscriber(Subscriber::new(block, silence, now)));
 }
 
@@ -465,6 +471,11 @@ fn post<S>(
         refused.allow = "POST";
         return Err(refused.into());
     }
+    let framed = ["content-length", "transfer-encoding"].into_iter().any(|name| head.headers().get(name).is_some());
+    if endpoint != Endpoint::Acknowledge && !framed {
+        // Whoever forgot the body would publish an empty event (RFC 9110 section 15.5.12).
+        return Err(Refused::new(411, "the length of the body is needed").into());
+    }
     let asked = Attach::read(head, Cursors::Strict, cx.core.settings.topics.per_subscriber)
         .map_err(|error| Refused::new(error.status(), error))?;
     let identity = identify(hub, head, asked.token.clone()).map_err(denied)?;
@@ -501,7 +512,7 @@ fn post<S>(
         }
         _ => What::Send { identity, session },
     };
-    let errand = Errand { what, headers: Headers::new(headers) };
+    let errand = Errand { what, headers: cx.core.header_sets.get(headers) };
     line::set_hub_line(cx, HubLine::Errand(Box::new(errand)));
     cx.read_body();
     Ok(())

@@ -143,6 +143,7 @@ impl<H: Handler> Worker<H> {
             self.fan_out(&mut Run::new(&run));
             self.core.now = self.core.clock.now();
         }
+        self.core.delivered = self.delivered();
         if self.delivered() != began {
             if self.core.hub.is_some() {
                 self.plan_sweep();

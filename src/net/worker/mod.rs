@@ -13,6 +13,7 @@ use super::control::Control;
 use super::core::{Command, Core, Random};
 use super::doors::Doors;
 use super::handler::Handler;
+use super::hub::polls::HeaderSets;
 use super::limits::AcceptBucket;
 use super::listener::Listener;
 use super::peer::{Peer, PeerId, Wire, flag};
@@ -190,6 +191,8 @@ impl<H: Handler> Worker<H> {
             clock: shared.time,
             desk,
             hub: shared.hub.clone(),
+            header_sets: HeaderSets::default(),
+            delivered: seen,
             hub_due: None,
             log: shared.log.clone(),
             counters: shared.counters(number).clone(),

@@ -561,6 +561,11 @@ pub(in crate::net) fn give_up<S>(cx: &mut Context<'_, S>) {
             cx.close(CloseCode::TRY_AGAIN, &reason);
         }
     }
+    if cx.meta.has(flag::HUB) {
+        // Nothing more is for it; what its client still says is for nobody.
+        line::leave(cx.id, cx.core, cx.cold, cx.meta);
+        cx.meta.set(flag::HUB);
+    }
 }
 
 fn act_on_time<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>) {
