@@ -208,6 +208,7 @@ impl World {
 
     /// All that is broken is mended, nobody does anything any more, and time passes: then nothing may be owed.
     pub(crate) fn come_to_rest(&mut self) {
+        self.last_storm();
         self.calm = true;
         for worker in &mut self.hub.workers {
             worker.lag = self.now;
@@ -256,6 +257,36 @@ impl World {
             assert!(!self.hub.has_unread(worker));
         }
         assert_eq!(self.hub.shared.sequence.len(), 0);
+    }
+
+    /// What would be seen only at the end: all connections break while a worker is far behind, so that clients come back ahead of it.
+    fn last_storm(&mut self) {
+        self.action = self.now + Duration::from_secs(3600);
+        let steps_to = |world: &mut Self, until: Instant| {
+            while world.now < until {
+                world.turn(Some(until));
+            }
+        };
+        let late = self.rng.below(self.hub.workers.len());
+        for at in 0..self.hub.workers.len() {
+            self.hub.workers[at].lag = if at == late { self.now + Duration::from_secs(12) } else { self.now };
+        }
+        for round in 0..20 {
+            let at = self.rng.below(self.inhabitants.len());
+            self.publish(at);
+            steps_to(self, self.now + Duration::from_millis(200 + round));
+        }
+        for slot in 0..self.conns.len() {
+            if let Some(conn) = &mut self.conns[slot] {
+                let (client, hub) = (self.rng.millis(0, 500), self.rng.millis(0, 500));
+                conn.link.cut(client, hub);
+            }
+        }
+        steps_to(self, self.now + Duration::from_secs(4));
+        for at in 0..self.inhabitants.len() {
+            self.subscribe(at);
+        }
+        steps_to(self, self.now + Duration::from_secs(1));
     }
 
     /// Everybody leaves, and what is retained grows old: the hub holds nothing then. Returns it.
@@ -667,8 +698,10 @@ impl World {
             return;
         }
         // From now on, from some time ago, from the beginning.
-        let from = match self.rng.below(4) {
+        let from = match self.rng.below(5) {
             0 => Some(Cursor::START),
+            // As far as the others, which may be ahead of the worker.
+            2 => one.client.cursor().filter(|cursor| cursor.log == Some(self.hub.shared.log())),
             1 => one.client.cursor().filter(|cursor| cursor.log == Some(self.hub.shared.log())).map(|mut cursor| {
                 cursor.position.ms = cursor.position.ms.saturating_sub(self.rng.below(20_000) as u64).max(unix_ms(self.restarted));
                 cursor
