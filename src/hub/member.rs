@@ -15,6 +15,8 @@ use alloc::vec::Vec;
 pub(super) struct Member {
     pub(super) session: SessionId,
     pub(super) identity: Identity,
+    /// The cursor that it came with. What must be acknowledged may begin before it; below it no topic has caught up with the others.
+    pub(super) came: Position,
     pub(super) place: Place,
     /// Topics with a cursor of their own, in the order in which they catch up. Their events come when the member is live.
     pub(super) own: Vec<Own>,
@@ -82,6 +84,6 @@ impl Member {
     /// Whether it waits for more to be applied before it can go on.
     pub(super) fn beyond(&self, applied: Position) -> bool {
         let main = matches!(&self.place, Place::Behind(behind) if behind.at > applied);
-        main || self.own.iter().any(|own| own.at > applied)
+        main || self.own.iter().any(|own| own.at.max(self.came) > applied)
     }
 }
