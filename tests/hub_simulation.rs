@@ -72,7 +72,9 @@ fn every_subscriber_sees_each_event_once_and_in_order_or_is_told_of_a_gap() {
             Err(panic) => {
                 let (client, kind) = world::STORY.get();
                 eprintln!("last heard: client {client}, a {kind}");
-                eprintln!("seed {seed} failed; again: SIM_SEED={seed} cargo test --test hub_simulation every_subscriber");
+                eprintln!(
+                    "seed {seed} failed; again: SIM_SEED={seed} cargo test --test hub_simulation every_subscriber"
+                );
                 resume_unwind(panic);
             }
         }

@@ -158,7 +158,8 @@ fn an_event_longer_than_an_answer_goes_behind_the_notices_before_it() {
         event: "x".to_owned(),
         data: data.to_owned(),
     };
-    let events = [owned(None, "a gap"), owned(None, "another"), owned(Some("1-0"), &"long".repeat(9)), owned(Some("2-0"), "")];
+    let events =
+        [owned(None, "a gap"), owned(None, "another"), owned(Some("1-0"), &"long".repeat(9)), owned(Some("2-0"), "")];
     for form in [Form::Json, Form::EventStream] {
         assert_eq!(batch(form, &config, &events).0, 3);
     }

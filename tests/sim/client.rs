@@ -14,12 +14,23 @@ pub(crate) enum Said {
     Connect(usize),
     Drop(usize),
     Attached,
-    Message { topic: String, cursor: Option<Cursor>, data: String },
+    Message {
+        topic: String,
+        cursor: Option<Cursor>,
+        data: String,
+    },
     Gap(Vec<(String, String)>),
     Subscribed(String),
     Unsubscribed(String),
-    Acknowledged { key: String, cursor: Cursor },
-    Refused { status: u16, command: String, cause: String },
+    Acknowledged {
+        key: String,
+        cursor: Cursor,
+    },
+    Refused {
+        status: u16,
+        command: String,
+        cause: String,
+    },
     Lost(String),
     Closed(String),
     /// Its cursor, behind what came.
@@ -205,7 +216,9 @@ impl Real {
         let mut input = Input::with_buffers(bytes, &mut self.buffers);
         for turns in 0.. {
             assert!(turns < 100_000, "the session never ends");
-            let Some(event) = self.session.next_event(Lane::ALL[lane], &mut input, &mut self.outs[lane], now) else { break };
+            let Some(event) = self.session.next_event(Lane::ALL[lane], &mut input, &mut self.outs[lane], now) else {
+                break;
+            };
             said.push(match event {
                 SessionEvent::Connect(lane) => {
                     self.outs[lane.index()].clear();
@@ -216,7 +229,9 @@ impl Real {
                 SessionEvent::Message(message) => {
                     Said::Message { topic: message.topic.into(), cursor: message.cursor, data: message.data.into() }
                 }
-                SessionEvent::Gap(gaps) => Said::Gap(gaps.map(|gap| (gap.topic.into(), gap.reason.to_string())).collect()),
+                SessionEvent::Gap(gaps) => {
+                    Said::Gap(gaps.map(|gap| (gap.topic.into(), gap.reason.to_string())).collect())
+                }
                 SessionEvent::Subscribed { topic } => Said::Subscribed(topic.into()),
                 SessionEvent::Unsubscribed { topic, .. } => Said::Unsubscribed(topic.into()),
                 SessionEvent::Acknowledged { key, cursor } => Said::Acknowledged { key: key.into(), cursor },

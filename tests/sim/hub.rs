@@ -7,11 +7,11 @@ use super::witness::{Fact, Ledger};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+use tautline::Instant;
 use tautline::hub::{
     Acknowledged, AcknowledgedLimits, Cursor, Desk, Entry, HubConfig, Keys, LogId, Owner, Parked, Publication,
     PublishError, Reader, Retain, Sequence, SequenceLimits, Sequencer, SessionId, SessionKeys, SlowReader, TopicLimits,
 };
-use tautline::Instant;
 
 /// Where a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,13 +254,10 @@ impl Shared {
         let position = self.sequencer.next(unix_ms(now));
         let cursor = self.sequencer.cursor(position);
         let uid = entry.data().split(' ').next().unwrap_or_default().parse().expect("every event has its number");
-        self.ledger.note(entry.topic(), Fact {
-            position,
-            uid,
-            except,
-            slot: entry.slot().into(),
-            ephemeral: entry.is_ephemeral(),
-        });
+        self.ledger.note(
+            entry.topic(),
+            Fact { position, uid, except, slot: entry.slot().into(), ephemeral: entry.is_ephemeral() },
+        );
         let compressing = self.config.policies.of(entry.topic()).compressing;
         let publication = Arc::new(Publication::new(cursor, entry, except, compressing));
         self.sequence.push(publication, bytes)?;

@@ -10,9 +10,9 @@ use tautline::http::server::{Event as HttpEvent, Server, ServerConfig};
 use tautline::http::upgrade::{Answer as UpgradeAnswer, Upgrade, UpgradeConfig};
 use tautline::http::{RequestHead, Response, ResponseError};
 use tautline::hub::{
-    Attach, Attachment, Command, Commands, Cursor, Cursors, DEFAULT_TOPIC, Delivery, Desk, Entry, First, Identity, Item,
-    Kept, Most, Offer, Owner, Publication, Publish, Pulled, Resume, SessionError, SessionId, SessionToken, SlowReader,
-    Subscribed, To, notice,
+    Attach, Attachment, Command, Commands, Cursor, Cursors, DEFAULT_TOPIC, Delivery, Desk, Entry, First, Identity,
+    Item, Kept, Most, Offer, Owner, Publication, Publish, Pulled, Resume, SessionError, SessionId, SessionToken,
+    SlowReader, Subscribed, To, notice,
 };
 use tautline::poll::{self, Batch, Form, More, Pushed};
 use tautline::sse::{self, ServerStream, ServerStreamConfig};
@@ -29,7 +29,9 @@ pub(crate) enum Wire {
     Http(Box<Http>),
     WebSocket(Box<Connection>),
     /// Blocks as they are, both ways: what the model client speaks.
-    Blocks { received: String },
+    Blocks {
+        received: String,
+    },
 }
 
 pub(crate) struct Http {
@@ -47,8 +49,18 @@ enum Mode {
 
 /// What the body of a POST is for.
 enum Errand {
-    Publish { session: Option<SessionId>, topic: String, key: Option<String>, audience: To, keep: Kept, slot: Option<String>, event: String },
-    Send { session: Option<SessionId> },
+    Publish {
+        session: Option<SessionId>,
+        topic: String,
+        key: Option<String>,
+        audience: To,
+        keep: Kept,
+        slot: Option<String>,
+        event: String,
+    },
+    Send {
+        session: Option<SessionId>,
+    },
 }
 
 /// What a connection has besides its machine.
@@ -351,8 +363,7 @@ impl Cx<'_> {
     fn attach(&mut self, head: &RequestHead<'_>) -> Result<Became, Refused> {
         let polls = head.path() == "/hub/poll";
         let cursors = if polls { Cursors::Strict } else { Cursors::Lenient };
-        let asked =
-            Attach::read(head, cursors, 128).map_err(|error| Refused(error.status(), error.to_string()))?;
+        let asked = Attach::read(head, cursors, 128).map_err(|error| Refused(error.status(), error.to_string()))?;
         let poll = if polls {
             let request = poll::Request::read(head, &self.shared.config.poll);
             Some(request.map_err(|error| Refused(error.status(), error.to_string()))?)
@@ -397,7 +408,8 @@ impl Cx<'_> {
         }
         let config = ServerStreamConfig { heartbeat: self.shared.heartbeat, ..ServerStreamConfig::default() };
         let random = self.shared.rng.next();
-        match ServerStream::open(&config, &mut http.server, &[], random, self.out, self.now).expect("an answer is owed") {
+        match ServerStream::open(&config, &mut http.server, &[], random, self.out, self.now).expect("an answer is owed")
+        {
             sse::Opened::Stream(stream) => http.mode = Mode::Stream(stream),
             _ => unreachable!("no HEAD was sent"),
         }
@@ -407,7 +419,13 @@ impl Cx<'_> {
     }
 
     /// The model client attaches: what it says comes without a request around it.
-    pub(crate) fn attach_blocks(&mut self, token: Option<&str>, topics: &[(&str, Option<Resume>)], resume: Resume, delivery: Delivery) {
+    pub(crate) fn attach_blocks(
+        &mut self,
+        token: Option<&str>,
+        topics: &[(&str, Option<Resume>)],
+        resume: Resume,
+        delivery: Delivery,
+    ) {
         let Ok((session, token, _)) = self.session(token) else { return self.end() };
         if self.admit(session, topics, resume, delivery).is_err() {
             return self.end();
@@ -416,7 +434,13 @@ impl Cx<'_> {
         self.opened();
     }
 
-    fn admit(&mut self, session: SessionId, topics: &[(&str, Option<Resume>)], resume: Resume, delivery: Delivery) -> Result<(), Refused> {
+    fn admit(
+        &mut self,
+        session: SessionId,
+        topics: &[(&str, Option<Resume>)],
+        resume: Resume,
+        delivery: Delivery,
+    ) -> Result<(), Refused> {
         let acknowledged = match delivery {
             Delivery::Acknowledged => self.shared.acknowledged.of(session),
             Delivery::Plain => None,
@@ -610,7 +634,9 @@ impl Cx<'_> {
 
     fn publish(&mut self, session: Option<SessionId>, publish: &Publish<'_>) -> Result<Cursor, Refused> {
         publish.check().map_err(|error| Refused(error.status(), error.to_string()))?;
-        self.desk.count_publication(self.id.index, self.now).map_err(|error| Refused(error.status(), error.to_string()))?;
+        self.desk
+            .count_publication(self.id.index, self.now)
+            .map_err(|error| Refused(error.status(), error.to_string()))?;
         let event = sse::Event { event: publish.event, data: &publish.data, id: None, topic: None };
         let entry = match publish.keep {
             Kept::Ephemeral => Entry::ephemeral(publish.topic, &event),
@@ -675,7 +701,9 @@ impl Cx<'_> {
     fn is_open(&self) -> bool {
         match &self.wire {
             Wire::WebSocket(ws) => ws.is_open(),
-            Wire::Http(http) => matches!(http.mode, Mode::Stream(_)) && !http.server.is_finished() && http.server.coding().is_some(),
+            Wire::Http(http) => {
+                matches!(http.mode, Mode::Stream(_)) && !http.server.is_finished() && http.server.coding().is_some()
+            }
             Wire::Blocks { .. } => !self.state.over,
         }
     }
@@ -868,7 +896,10 @@ impl Cx<'_> {
                 Item::Publication(publication) => push(&mut batch, publication),
                 Item::Notice(block) => {
                     let parts = notice::parts(std::str::from_utf8(block).expect("text"));
-                    batch.push(block, &sse::Event { id: None, topic: parts.topic, event: parts.event, data: &parts.data })
+                    batch.push(
+                        block,
+                        &sse::Event { id: None, topic: parts.topic, event: parts.event, data: &parts.data },
+                    )
                 }
             };
             if pushed == Pushed::Full {

@@ -33,7 +33,12 @@ impl Ledger {
     pub(crate) fn note(&mut self, topic: &str, fact: Fact) {
         let log = self.logs.len() - 1;
         // Every client sends each of its publications with a key: in one log it takes effect once.
-        assert!(self.uids.insert((log, fact.uid)), "publication {} took effect twice, at last at {:?}", fact.uid, fact.position);
+        assert!(
+            self.uids.insert((log, fact.uid)),
+            "publication {} took effect twice, at last at {:?}",
+            fact.uid,
+            fact.position
+        );
         self.published += 1;
         if fact.ephemeral {
             self.ephemeral.insert(fact.uid, (topic.into(), fact.except));
@@ -145,7 +150,10 @@ impl Witness {
         });
         let excuse = if from == Some(Cursor::START) { Excuse::Open } else { Excuse::None };
         let conflates = topic.starts_with("cat/");
-        self.topics.insert(topic.into(), Seen { last: None, complete, excuse, own, live: from.is_none(), since: step, conflates });
+        self.topics.insert(
+            topic.into(),
+            Seen { last: None, complete, excuse, own, live: from.is_none(), since: step, conflates },
+        );
     }
 
     pub(crate) fn unsubscribe(&mut self, topic: &str) {
@@ -157,7 +165,8 @@ impl Witness {
         self.events += 1;
         assert!(self.topics.contains_key(topic), "event {uid} of {topic}, which was unsubscribed from");
         let Some(cursor) = cursor else {
-            let (of, except) = truth.ledger.ephemeral.get(&uid).unwrap_or_else(|| panic!("{uid} has a place, but came without"));
+            let (of, except) =
+                truth.ledger.ephemeral.get(&uid).unwrap_or_else(|| panic!("{uid} has a place, but came without"));
             assert_eq!(of, topic);
             assert!(except.is_none() || *except != truth.session, "ephemeral {uid} was kept from its sender");
             assert!(self.ephemeral.insert(uid), "ephemeral {uid} came twice");
@@ -218,8 +227,7 @@ impl Witness {
             assert!(
                 excused,
                 "{} on {topic} at {:?} is missing, and no gap was told: complete to {from:?}, now {to:?}",
-                fact.uid,
-                fact.position
+                fact.uid, fact.position
             );
             let present = log == truth.ledger.logs.len() - 1;
             assert!(
@@ -235,7 +243,12 @@ impl Witness {
     pub(crate) fn claim(&mut self, truth: &Truth<'_>, cursor: Cursor) {
         let Some(log) = cursor.log else { return };
         let place = (truth.ledger.log(log), cursor.position);
-        let topics: Vec<_> = self.topics.iter().filter(|(_, seen)| !seen.own && seen.complete.is_some_and(|to| to < place)).map(|(topic, _)| topic.clone()).collect();
+        let topics: Vec<_> = self
+            .topics
+            .iter()
+            .filter(|(_, seen)| !seen.own && seen.complete.is_some_and(|to| to < place))
+            .map(|(topic, _)| topic.clone())
+            .collect();
         for topic in topics {
             self.account(truth, &topic, place, true);
             let seen = self.topics.get_mut(&topic).expect("subscribed");
@@ -281,7 +294,9 @@ impl Witness {
                 seen.own = false;
             }
             seen.complete = seen.complete.or(place);
-            seen.begun(truth);
+            if !seen.own {
+                seen.begun(truth);
+            }
         }
     }
 

@@ -36,13 +36,15 @@ pub(crate) const TOPICS: [&str; 7] = ["log/a", "log/b", "close/a", "cat/a", "cat
 impl Plan {
     pub(crate) fn random(rng: &mut Rng) -> Self {
         let ample = rng.chance(20);
-        let history = |events, bytes, seconds, keeps| HistoryLimits { events, bytes, age: Duration::from_secs(seconds), keeps };
+        let history =
+            |events, bytes, seconds, keeps| HistoryLimits { events, bytes, age: Duration::from_secs(seconds), keeps };
         let policy = |history, slow| TopicPolicy { history, slow, ..TopicPolicy::default() };
         let long = history(1_000_000, 1 << 30, 1 << 30, Keeps::All);
         let log = if ample { long } else { history(rng.range(20, 100), 1 << 20, 300, Keeps::All) };
         let small = if ample { long } else { history(50, 4 << 10, 10, Keeps::All) };
         let none = if ample { long } else { history(0, 0, 0, Keeps::All) };
-        let cat = history(if ample { 1000 } else { 8 }, 1 << 20, if ample { 1 << 30 } else { 120 }, Keeps::LatestPerSlot);
+        let cat =
+            history(if ample { 1000 } else { 8 }, 1 << 20, if ample { 1 << 30 } else { 120 }, Keeps::LatestPerSlot);
         let policies = Policies::new(policy(log, SlowReader::FallBehind))
             .with("close/", policy(log, SlowReader::Close))
             .with("cat/", policy(cat, SlowReader::FallBehind))
@@ -59,7 +61,10 @@ impl Plan {
         let config = HubConfig {
             policies,
             retained: RetainedLimits { topics: if rng.chance(30) && !ample { 5 } else { 1000 }, bytes: retained },
-            rate: RateLimit { per_second: NonZeroU32::new(100_000).expect("not zero"), burst: NonZeroU32::new(100_000).expect("not zero") },
+            rate: RateLimit {
+                per_second: NonZeroU32::new(100_000).expect("not zero"),
+                burst: NonZeroU32::new(100_000).expect("not zero"),
+            },
             keys: KeysLimits::default(),
             poll,
             acknowledge_within: Duration::from_secs([3, 30][rng.below(2)]),
@@ -186,8 +191,16 @@ impl World {
         };
         let config = SessionConfig {
             transports,
-            ladder: LadderConfig { cool_down: Duration::from_secs(8), longest_cool_down: Duration::from_secs(40), failures: 2 },
-            backoff: BackoffConfig { base: Duration::from_millis(300), cap: Duration::from_secs(5), ..BackoffConfig::default() },
+            ladder: LadderConfig {
+                cool_down: Duration::from_secs(8),
+                longest_cool_down: Duration::from_secs(40),
+                failures: 2,
+            },
+            backoff: BackoffConfig {
+                base: Duration::from_millis(300),
+                cap: Duration::from_secs(5),
+                ..BackoffConfig::default()
+            },
             acknowledge: if rng.chance(40) { Acknowledge::Automatic } else { Acknowledge::Never },
             acknowledge_events: 4,
             poll: Duration::from_secs(rng.range(2, 25) as u64),
@@ -250,7 +263,12 @@ impl World {
             assert_eq!(one.client.waiting(), 0, "client {at} still waits for answers");
             let hub = &self.hub;
             let retained = |topic: &str, fact: &_| is_retained(hub, topic, fact);
-            let truth = Truth { ledger: &hub.shared.ledger, head: hub.shared.head().position, retained: &retained, session: None };
+            let truth = Truth {
+                ledger: &hub.shared.ledger,
+                head: hub.shared.head().position,
+                retained: &retained,
+                session: None,
+            };
             one.witness.settle(&truth);
         }
         for worker in 0..self.hub.workers.len() {
@@ -325,7 +343,9 @@ impl World {
             if !conn.closed[1] && self.hub.peer(conn.peer).is_some_and(|peer| peer.reads(self.plan.hub.queue)) {
                 next = earlier(next, conn.link.up.due());
             }
-            if !conn.closed[1] && let Some(peer) = self.hub.peer(conn.peer) {
+            if !conn.closed[1]
+                && let Some(peer) = self.hub.peer(conn.peer)
+            {
                 next = earlier(next, peer.poll_timeout(self.plan.hub.heartbeat));
             }
         }
@@ -462,7 +482,11 @@ impl World {
             Some(mut piece) if !piece.is_empty() => {
                 self.trace = hash(self.trace, &piece);
                 if self.tells {
-                    eprintln!("{:>9} client {at} lane {lane} reads {:?}", now.as_nanos() / 1_000_000 - 1_000_000, String::from_utf8_lossy(&piece));
+                    eprintln!(
+                        "{:>9} client {at} lane {lane} reads {:?}",
+                        now.as_nanos() / 1_000_000 - 1_000_000,
+                        String::from_utf8_lossy(&piece)
+                    );
                 }
                 one.client.feed(lane, &mut piece, now, &mut said);
                 busy = true;
@@ -534,7 +558,13 @@ impl World {
                 Said::Subscribed(topic) => one.witness.caught_up(&truth, &topic),
                 Said::Attached => {
                     *self.counts.entry("attached").or_default() += 1;
-                    let born = one.lanes.iter().flatten().filter_map(|slot| self.conns[*slot].as_ref()).map(|conn| conn.born).min();
+                    let born = one
+                        .lanes
+                        .iter()
+                        .flatten()
+                        .filter_map(|slot| self.conns[*slot].as_ref())
+                        .map(|conn| conn.born)
+                        .min();
                     one.witness.attached(&truth, one.client.cursor(), born.unwrap_or(0));
                 }
                 Said::Acknowledged { key, cursor } => {
@@ -598,7 +628,9 @@ impl World {
         one.lanes[lane] = Some(slot);
         one.client.connected(lane, now);
         one.witness.connected();
-        self.story(|| format!("client {at} lane {lane} stands: connection {slot}, worker {worker} number {}", peer.index));
+        self.story(|| {
+            format!("client {at} lane {lane} stands: connection {slot}, worker {worker} number {}", peer.index)
+        });
         let one = &mut self.inhabitants[at];
         let mut link = Link::random(&mut self.rng, now);
         if self.calm {
@@ -621,7 +653,8 @@ impl World {
 
     fn act(&mut self) {
         self.steps += 1;
-        self.action = self.now + if self.rng.chance(3) { self.rng.millis(1_000, 30_000) } else { self.rng.millis(0, 250) };
+        self.action =
+            self.now + if self.rng.chance(3) { self.rng.millis(1_000, 30_000) } else { self.rng.millis(0, 250) };
         let at = self.rng.below(self.inhabitants.len());
         let dice = self.rng.below(1000);
         match dice {
@@ -703,7 +736,8 @@ impl World {
             // As far as the others, which may be ahead of the worker.
             2 => one.client.cursor().filter(|cursor| cursor.log == Some(self.hub.shared.log())),
             1 => one.client.cursor().filter(|cursor| cursor.log == Some(self.hub.shared.log())).map(|mut cursor| {
-                cursor.position.ms = cursor.position.ms.saturating_sub(self.rng.below(20_000) as u64).max(unix_ms(self.restarted));
+                cursor.position.ms =
+                    cursor.position.ms.saturating_sub(self.rng.below(20_000) as u64).max(unix_ms(self.restarted));
                 cursor
             }),
             _ => None,
