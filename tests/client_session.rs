@@ -520,7 +520,10 @@ fn a_topic_that_catches_up_has_its_own_cursor_and_resumes_with_it_on_any_transpo
     assert!(request.starts_with("GET /hub/ws?topic=a&topic=b@7-5-00000001&lastId=7-12-00000001 "), "{request}");
     world.switch(lane);
     world.text(lane, &(event(6, "b", "resumed") + &position(13)));
-    world.text(lane, &(event(7, "b", "dropped") + &event(14, "b", "live")));
+    // The attach is complete for the others; this topic's own cursor ends where its word says so.
+    world.text(lane, &event(7, "b", "not caught up yet"));
+    world.text(lane, &format!("event: tautline.subscribed\ntopic: b\ndata: {}\n\n", cursor(13)));
+    world.text(lane, &(event(8, "b", "dropped") + &event(14, "b", "live")));
     assert_eq!(
         world.log(),
         [
@@ -531,6 +534,8 @@ fn a_topic_that_catches_up_has_its_own_cursor_and_resumes_with_it_on_any_transpo
             "lost: connection ended; next websocket",
             "b resumed",
             "attached websocket",
+            "b not caught up yet",
+            "subscribed b",
             "b live"
         ]
     );
