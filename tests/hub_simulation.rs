@@ -10,6 +10,8 @@
 mod counting;
 mod sim;
 
+#[path = "sim/acts.rs"]
+mod acts;
 #[path = "sim/client.rs"]
 mod client;
 #[path = "sim/hub.rs"]
@@ -18,6 +20,8 @@ mod hub;
 mod link;
 #[path = "sim/peer.rs"]
 mod peer;
+#[path = "sim/polls.rs"]
+mod polls;
 #[path = "sim/witness.rs"]
 mod witness;
 #[path = "sim/world.rs"]

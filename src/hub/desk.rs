@@ -280,13 +280,13 @@ impl<C: Carry> Desk<C> {
         let subscribed = self.topics.subscribe(subscriber, topic)?;
         if subscribed == Subscribed::New {
             let own = self.own(topic, cursor.map_or(Resume::Live, Resume::At), head);
-            let waits = own.at > self.applied;
+            let applied = self.applied;
             if let Some(member) = self.at_mut(subscriber) {
                 if let Some(acknowledging) = &mut member.acknowledging {
                     acknowledging.begin(&own.topic, own.at);
                 }
                 member.own.push(own);
-                if waits && !self.ahead.contains(&subscriber) {
+                if member.beyond(applied) && !self.ahead.contains(&subscriber) {
                     self.ahead.push(subscriber);
                 }
             }
@@ -570,9 +570,11 @@ impl<C: Carry> Desk<C> {
             }
             member.place = Place::Live;
         }
+        let came = member.came();
         let mut at = 0;
         while let Some(own) = member.own.get_mut(at) {
-            if own.at > self.applied {
+            // A client whose own cursor ends compares with the others', which is no less than the one that it came with.
+            if own.at.max(came) > self.applied {
                 at += 1;
                 continue;
             }
@@ -690,7 +692,7 @@ mod tests {
     }
 
     #[test]
-    fn an_acknowledgement_beyond_what_was_sent_counts_for_what_was_and_one_beyond_the_log_for_nothing() {
+    fn a_position_that_was_told_can_be_acknowledged_and_one_beyond_it_counts_for_nothing() {
         let mut desk = Desk::new(Arc::new(HubConfig::default()), TopicLimits::default(), LOG, at(0));
         let topics = [("a", None)];
         let who = Attachment {
@@ -715,7 +717,69 @@ mod tests {
         assert_eq!(desk.acknowledge(3, cursor(3), now), None);
         assert_eq!(desk.acknowledge(3, Cursor { log: Some(LogId(8)), ..cursor(1) }, now), None);
         assert!(desk.poll_timeout(3).is_some());
-        assert_eq!(desk.acknowledge(3, cursor(2), now), Some(at(1)));
+        assert_eq!(desk.acknowledge(3, cursor(2), now), Some(at(2)));
         assert_eq!(desk.poll_timeout(3), None, "nothing is sent again");
+    }
+
+    fn pulled(desk: &mut Desk<Arc<Publication>>) -> Vec<alloc::string::String> {
+        let mut items = Vec::new();
+        let most = Most { events: 99, bytes: 9999, first: First::Any };
+        while desk.pull(3, most, Instant::ORIGIN, &mut items) == Pulled::More {}
+        let text = |bytes: &[u8]| alloc::string::String::from_utf8(bytes.to_vec()).unwrap();
+        items
+            .iter()
+            .map(|item| match item {
+                Item::Publication(publication) => text(publication.entry().data().as_bytes()),
+                Item::Notice(block) => text(block),
+            })
+            .collect()
+    }
+
+    fn attach(desk: &mut Desk<Arc<Publication>>, from: u64, delivery: Delivery, acknowledged: Option<Position>) {
+        let topics = [("a", None)];
+        let who = Attachment {
+            session: SessionId(1),
+            identity: Identity::default(),
+            topics: &topics,
+            resume: Resume::At(cursor(from)),
+            delivery,
+            acknowledged,
+            head: at(9),
+        };
+        desk.attach(3, &who).unwrap();
+    }
+
+    #[test]
+    fn a_topic_that_is_added_ahead_of_the_worker_is_pulled_once_the_worker_is_there() {
+        let mut desk = Desk::new(Arc::new(HubConfig::default()), TopicLimits::default(), LOG, at(0));
+        attach(&mut desk, 0, Delivery::Plain, None);
+        assert!(pulled(&mut desk).is_empty());
+        desk.subscribe(3, "b", Some(cursor(2)), at(9)).unwrap();
+        assert!(pulled(&mut desk).is_empty());
+        apply(&mut desk, 1, "b");
+        assert!(desk.take_overtaken().is_empty());
+        apply(&mut desk, 2, "b");
+        apply(&mut desk, 3, "b");
+        assert_eq!(desk.take_overtaken(), [3]);
+        let [event, subscribed] = &pulled(&mut desk)[..] else { panic!("an event and the word that it has caught up") };
+        assert!(event == "3" && subscribed.contains("tautline.subscribed"), "{subscribed}");
+    }
+
+    #[test]
+    fn no_topic_has_caught_up_below_the_cursor_that_its_member_came_with() {
+        let mut desk = Desk::new(Arc::new(HubConfig::default()), TopicLimits::default(), LOG, at(0));
+        apply(&mut desk, 1, "a");
+        // Its client has everything up to 5, and has acknowledged less.
+        attach(&mut desk, 5, Delivery::Acknowledged, Some(at(0)));
+        assert_eq!(pulled(&mut desk), ["1"]);
+        desk.subscribe(3, "b", Some(cursor(0)), at(9)).unwrap();
+        apply(&mut desk, 2, "b");
+        // It would take 5 for what it has of `b`, too.
+        assert!(pulled(&mut desk).is_empty());
+        apply(&mut desk, 4, "b");
+        assert!(desk.take_overtaken().is_empty());
+        apply(&mut desk, 6, "b");
+        assert_eq!(desk.take_overtaken(), [3]);
+        assert_eq!(pulled(&mut desk)[..3], ["2", "4", "6"]);
     }
 }

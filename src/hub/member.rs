@@ -175,9 +175,16 @@ impl Member {
         }
     }
 
+    /// Where its client is at least: what must be acknowledged may begin before the cursor that it came with, but below that no topic has
+    /// caught up with the others. Without acknowledgements it is live only from there on.
+    pub(super) fn came(&self) -> Position {
+        self.acknowledging.as_ref().map_or(Position::ZERO, |acknowledging| acknowledging.known)
+    }
+
     /// Whether it waits for more to be applied before it can go on.
     pub(super) fn beyond(&self, applied: Position) -> bool {
         let main = matches!(&self.place, Place::Behind(behind) if behind.at > applied);
-        main || self.own.as_slice().iter().any(|own| own.at > applied)
+        let came = self.came();
+        main || self.own.as_slice().iter().any(|own| own.at.max(came) > applied)
     }
 }

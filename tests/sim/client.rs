@@ -10,6 +10,7 @@ use tautline::{Buffers, Input, Instant, Output};
 
 /// What a client says to its application and to its network.
 #[derive(Clone, Debug)]
+#[allow(dead_code, reason = "some of it is for the trace alone")]
 pub(crate) enum Said {
     Connect(usize),
     Drop(usize),

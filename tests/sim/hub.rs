@@ -1,7 +1,7 @@
 //! One hub of several workers, as `src/net/` has it, but for sockets and threads: one log, and a replica for each worker, which reads the log at
 //! its own pace.
 
-use super::peer::{Cx, HubLine, Peer, Wire};
+use super::peer::{Cx, Peer, Wire};
 use super::sim::Rng;
 use super::witness::{Fact, Ledger};
 use std::collections::VecDeque;
@@ -278,9 +278,4 @@ pub(crate) fn is_retained(hub: &Hub, topic: &str, fact: &Fact) -> bool {
         let mut after = worker.desk.retained().after_one(topic, fact.position.before());
         after.next().is_some_and(|publication| publication.position() == fact.position)
     })
-}
-
-/// Polls that are held and subscribers, for those who count.
-pub(crate) fn lines(hub: &Hub) -> impl Iterator<Item = &HubLine> {
-    hub.workers.iter().flat_map(|worker| worker.peers.iter().flatten()).filter_map(|peer| peer.state.line.as_ref())
 }

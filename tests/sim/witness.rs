@@ -47,21 +47,12 @@ impl Ledger {
         }
     }
 
-    /// Whether a publication is in the present log.
-    pub(crate) fn holds(&self, uid: u64) -> bool {
-        self.uids.contains(&(self.logs.len() - 1, uid))
-    }
-
     fn log(&self, id: LogId) -> usize {
         self.logs.iter().position(|log| *log == id).unwrap_or_else(|| panic!("a log that never was: {id:?}"))
     }
 
     fn of(&self, log: usize, topic: &str) -> &[Fact] {
         self.facts.get(&(log, topic.into())).map_or(&[], |facts| facts)
-    }
-
-    pub(crate) fn present(&self) -> LogId {
-        *self.logs.last().expect("a log")
     }
 }
 
@@ -294,7 +285,9 @@ impl Witness {
                 seen.own = false;
             }
             seen.complete = seen.complete.or(place);
-            seen.begun(truth);
+            if !seen.own {
+                seen.begun(truth);
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! The world: a hub, its clients, the links between them, one clock and one seed.
 
-use super::client::{Client, Post, Real, Said, Twin};
-use super::hub::{Hub, HubPlan, PeerId, is_retained, unix_ms};
+use super::client::{Client, Real, Said, Twin};
+use super::hub::{Hub, HubPlan, PeerId, is_retained};
 use super::link::Link;
 use super::peer::{Wire, earlier};
 use super::sim::Rng;
@@ -82,30 +82,30 @@ impl Plan {
     }
 }
 
-struct Conn {
-    client: usize,
-    lane: usize,
-    link: Link,
-    peer: PeerId,
+pub(crate) struct Conn {
+    pub(crate) client: usize,
+    pub(crate) lane: usize,
+    pub(crate) link: Link,
+    pub(crate) peer: PeerId,
     /// The step in which it stood.
-    born: u64,
+    pub(crate) born: u64,
     /// Each side has closed its end.
-    closed: [bool; 2],
+    pub(crate) closed: [bool; 2],
     /// A middlebox: so many bytes come down, then it is cut.
-    leaky: Option<u64>,
+    pub(crate) leaky: Option<u64>,
 }
 
-struct Inhabitant {
-    client: Client,
-    witness: Witness,
+pub(crate) struct Inhabitant {
+    pub(crate) client: Client,
+    pub(crate) witness: Witness,
     /// The connection of each lane.
-    lanes: [Option<usize>; 3],
+    pub(crate) lanes: [Option<usize>; 3],
     /// When the connection of each lane stands, or does not.
-    connecting: [Option<Instant>; 3],
-    saved: Option<(Cursor, Vec<String>)>,
-    blocked: [Instant; 2],
-    endpoint: Option<Arc<Endpoint>>,
-    told: u64,
+    pub(crate) connecting: [Option<Instant>; 3],
+    pub(crate) saved: Option<(Cursor, Vec<String>)>,
+    pub(crate) blocked: [Instant; 2],
+    pub(crate) endpoint: Option<Arc<Endpoint>>,
+    pub(crate) told: u64,
 }
 
 thread_local! {
@@ -117,19 +117,19 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) rng: Rng,
     pub(crate) hub: Hub,
-    plan: Plan,
-    inhabitants: Vec<Inhabitant>,
-    conns: Vec<Option<Conn>>,
-    action: Instant,
+    pub(crate) plan: Plan,
+    pub(crate) inhabitants: Vec<Inhabitant>,
+    pub(crate) conns: Vec<Option<Conn>>,
+    pub(crate) action: Instant,
     pub(crate) steps: u64,
-    uid: u64,
+    pub(crate) uid: u64,
     /// A hash of everything that happened.
     pub(crate) trace: u64,
-    restarted: Instant,
+    pub(crate) restarted: Instant,
     /// Answered publications, by number: those of the present log.
     pub(crate) counts: BTreeMap<&'static str, u64>,
-    calm: bool,
-    tells: bool,
+    pub(crate) calm: bool,
+    pub(crate) tells: bool,
 }
 
 impl World {
@@ -177,7 +177,7 @@ impl World {
         }
     }
 
-    fn new_client(&mut self) -> (Client, Option<Arc<Endpoint>>) {
+    pub(crate) fn new_client(&mut self) -> (Client, Option<Arc<Endpoint>>) {
         let rng = &mut self.rng;
         if rng.chance(30) {
             let delivery = if rng.chance(50) { Delivery::Plain } else { Delivery::Acknowledged };
@@ -221,6 +221,7 @@ impl World {
 
     /// All that is broken is mended, nobody does anything any more, and time passes: then nothing may be owed.
     pub(crate) fn come_to_rest(&mut self) {
+        self.last_storm();
         self.calm = true;
         for worker in &mut self.hub.workers {
             worker.lag = self.now;
@@ -274,6 +275,36 @@ impl World {
             assert!(!self.hub.has_unread(worker));
         }
         assert_eq!(self.hub.shared.sequence.len(), 0);
+    }
+
+    /// What would be seen only at the end: all connections break while a worker is far behind, so that clients come back ahead of it.
+    fn last_storm(&mut self) {
+        self.action = self.now + Duration::from_secs(3600);
+        let steps_to = |world: &mut Self, until: Instant| {
+            while world.now < until {
+                world.turn(Some(until));
+            }
+        };
+        let late = self.rng.below(self.hub.workers.len());
+        for at in 0..self.hub.workers.len() {
+            self.hub.workers[at].lag = if at == late { self.now + Duration::from_secs(12) } else { self.now };
+        }
+        for round in 0..20 {
+            let at = self.rng.below(self.inhabitants.len());
+            self.publish(at);
+            steps_to(self, self.now + Duration::from_millis(200 + round));
+        }
+        for slot in 0..self.conns.len() {
+            if let Some(conn) = &mut self.conns[slot] {
+                let (client, hub) = (self.rng.millis(0, 500), self.rng.millis(0, 500));
+                conn.link.cut(client, hub);
+            }
+        }
+        steps_to(self, self.now + Duration::from_secs(4));
+        for at in 0..self.inhabitants.len() {
+            self.subscribe(at);
+        }
+        steps_to(self, self.now + Duration::from_secs(1));
     }
 
     /// Everybody leaves, and what is retained grows old: the hub holds nothing then. Returns it.
@@ -488,7 +519,7 @@ impl World {
     }
 
     /// Tells what happens, where somebody wants to hear it (`SIM_STORY`).
-    fn story(&self, line: impl FnOnce() -> String) {
+    pub(crate) fn story(&self, line: impl FnOnce() -> String) {
         if self.tells {
             let mut line = line();
             line.truncate(240);
@@ -497,7 +528,7 @@ impl World {
     }
 
     /// What a client said.
-    fn hear(&mut self, at: usize, said: Vec<Said>) {
+    pub(crate) fn hear(&mut self, at: usize, said: Vec<Said>) {
         let kind = self.inhabitants[at].client.kind();
         STORY.set((at, kind));
         for said in said {
@@ -618,197 +649,8 @@ impl World {
         self.hear(at, said);
     }
 
-    // What happens in this world.
-
-    fn act(&mut self) {
-        self.steps += 1;
-        self.action =
-            self.now + if self.rng.chance(3) { self.rng.millis(1_000, 30_000) } else { self.rng.millis(0, 250) };
-        let at = self.rng.below(self.inhabitants.len());
-        let dice = self.rng.below(1000);
-        match dice {
-            0..550 => self.publish(at),
-            550..570 => {
-                for _ in 0..self.rng.range(10, 120) {
-                    let at = self.rng.below(self.inhabitants.len());
-                    self.publish(at);
-                }
-            }
-            570..630 => self.subscribe(at),
-            630..680 => self.unsubscribe(at),
-            680..760 => self.with_conn(|rng, link| {
-                let late = |rng: &mut Rng| if rng.chance(20) { rng.millis(1_000, 60_000) } else { rng.millis(0, 300) };
-                let (client, hub) = (late(rng), late(rng));
-                link.cut(client, hub);
-            }),
-            760..830 => self.with_conn(|rng, link| {
-                let long = rng.millis(100, 40_000);
-                if rng.chance(70) { link.stall_down(long) } else { link.stall_up(long) }
-            }),
-            830..890 => {
-                let worker = self.rng.below(self.hub.workers.len());
-                self.hub.workers[worker].lag = self.now + self.rng.millis(10, 4_000);
-            }
-            890..900 if !self.plan.ample => {
-                let worker = self.rng.below(self.hub.workers.len());
-                let bytes = self.rng.range(100, 20_000);
-                self.hub.workers[worker].desk.shed(bytes);
-            }
-            900..925 => self.save(at),
-            925..940 => self.restart_client(at),
-            940..960 => self.inhabitants[at].blocked[0] = self.now + self.rng.millis(1_000, 40_000),
-            960..964 => self.restart_hub(),
-            // Long enough for what is retained to grow old.
-            964..970 => self.action = self.now + self.rng.millis(5_000, 400_000),
-            _ => {}
-        }
-        self.check_bounds();
-    }
-
-    fn publish(&mut self, at: usize) {
-        self.uid += 1;
-        let rng = &mut self.rng;
-        let topic = TOPICS[rng.below(TOPICS.len())];
-        let len = match rng.below(100) {
-            0..80 => rng.below(60),
-            80..97 => rng.below(800),
-            _ => rng.below(self.plan.hub.queue - 1400),
-        };
-        let post = Post {
-            topic: topic.into(),
-            data: format!("{} {}", self.uid, "x".repeat(len)),
-            others: rng.chance(20),
-            ephemeral: rng.chance(10),
-            slot: topic.starts_with("cat/").then(|| format!("s{}", rng.below(12))),
-        };
-        let one = &mut self.inhabitants[at];
-        let taken = one.client.publish(&post);
-        *self.counts.entry(if taken { "published" } else { "not taken" }).or_default() += 1;
-        self.turn_of(at);
-    }
-
-    fn turn_of(&mut self, at: usize) {
-        let mut said = Vec::new();
-        self.inhabitants[at].client.turn(self.now, &mut said);
-        self.hear(at, said);
-    }
-
-    fn subscribe(&mut self, at: usize) {
-        let topic = TOPICS[self.rng.below(TOPICS.len())];
-        let one = &mut self.inhabitants[at];
-        if one.witness.topics().any(|other| other == topic) {
-            return;
-        }
-        // From now on, from some time ago, from the beginning.
-        let from = match self.rng.below(4) {
-            0 => Some(Cursor::START),
-            1 => one.client.cursor().filter(|cursor| cursor.log == Some(self.hub.shared.log())).map(|mut cursor| {
-                cursor.position.ms =
-                    cursor.position.ms.saturating_sub(self.rng.below(20_000) as u64).max(unix_ms(self.restarted));
-                cursor
-            }),
-            _ => None,
-        };
-        one.client.subscribe(topic, from);
-        self.story(|| format!("client {at} subscribes to {topic} from {from:?}"));
-        let one = &mut self.inhabitants[at];
-        let hub = &self.hub;
-        let retained = |topic: &str, fact: &_| is_retained(hub, topic, fact);
-        let head = hub.shared.head().position;
-        let truth = Truth { ledger: &hub.shared.ledger, head, retained: &retained, session: None };
-        one.witness.subscribe(&truth, topic, from, true, self.steps);
-        self.turn_of(at);
-    }
-
-    fn unsubscribe(&mut self, at: usize) {
-        let one = &mut self.inhabitants[at];
-        let topics: Vec<String> = one.witness.topics().map(str::to_owned).collect();
-        if topics.len() < 2 {
-            return;
-        }
-        let topic = &topics[self.rng.below(topics.len())];
-        one.client.unsubscribe(topic);
-        self.story(|| format!("client {at} unsubscribes from {topic}"));
-        let one = &mut self.inhabitants[at];
-        one.witness.unsubscribe(topic);
-        self.turn_of(at);
-    }
-
-    fn with_conn(&mut self, act: impl FnOnce(&mut Rng, &mut Link)) {
-        if self.conns.is_empty() {
-            return;
-        }
-        let slot = self.rng.below(self.conns.len());
-        if let Some(conn) = &mut self.conns[slot] {
-            act(&mut self.rng, &mut conn.link);
-        }
-    }
-
-    /// An application notes how far it is.
-    fn save(&mut self, at: usize) {
-        let one = &mut self.inhabitants[at];
-        if one.witness.is_settled()
-            && let Some(cursor) = one.client.cursor().filter(|cursor| cursor.log.is_some())
-        {
-            one.saved = Some((cursor, one.witness.topics().map(str::to_owned).collect()));
-        }
-    }
-
-    /// A client's process dies, and another goes on from what was noted.
-    fn restart_client(&mut self, at: usize) {
-        let Some((cursor, topics)) = self.inhabitants[at].saved.take() else { return };
-        let now = self.now;
-        let (mut client, endpoint) = self.new_client();
-        match &mut client {
-            Client::Real(real) => real.session.resume_from(cursor),
-            Client::Twin(twin) => twin.main = Some(cursor),
-        }
-        for topic in &topics {
-            client.subscribe(topic, None);
-        }
-        for lane in 0..3 {
-            let one = &mut self.inhabitants[at];
-            one.connecting[lane] = None;
-            if let Some(slot) = one.lanes[lane].take()
-                && let Some(conn) = &mut self.conns[slot]
-            {
-                conn.closed[0] = true;
-                conn.link.up.end.get_or_insert(now);
-            }
-        }
-        let one = &mut self.inhabitants[at];
-        (one.client, one.endpoint) = (client, endpoint);
-        let hub = &self.hub;
-        let retained = |topic: &str, fact: &_| is_retained(hub, topic, fact);
-        let head = hub.shared.head().position;
-        let truth = Truth { ledger: &hub.shared.ledger, head, retained: &retained, session: None };
-        one.witness.restart(&truth, cursor, &topics, self.steps);
-        self.story(|| format!("client {at} restarts from {cursor} with {topics:?}"));
-        *self.counts.entry("clients restarted").or_default() += 1;
-        self.turn_of(at);
-    }
-
-    /// The hub's process dies, and another has a log of its own.
-    fn restart_hub(&mut self) {
-        let ledger = std::mem::take(&mut self.hub.shared.ledger);
-        self.hub = Hub::new(&self.plan.hub, ledger, &mut self.rng, self.now);
-        self.restarted = self.now;
-        self.story(|| "the hub restarts".into());
-        *self.counts.entry("hubs restarted").or_default() += 1;
-        for slot in 0..self.conns.len() {
-            if let Some(conn) = &mut self.conns[slot] {
-                conn.closed[1] = true;
-                let seen = self.rng.millis(0, 2_000);
-                conn.link.cut(seen, Duration::ZERO);
-                if conn.closed[0] {
-                    self.conns[slot] = None;
-                }
-            }
-        }
-    }
-
     /// Nothing is larger than it may be.
-    fn check_bounds(&mut self) {
+    pub(crate) fn check_bounds(&mut self) {
         let (hub, plan) = (&self.hub, &self.plan.hub);
         let mut connections = 0;
         for worker in &hub.workers {
