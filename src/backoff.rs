@@ -61,6 +61,11 @@ impl Backoff {
         self.connected = Some(now);
     }
 
+    /// Sets the range of the first delay from now on, as `retry:` of an event stream does.
+    pub fn set_base(&mut self, base: Duration) {
+        self.config.base = base;
+    }
+
     /// An attempt failed or a connection ended: how long to wait, or `None` where the attempts are used up.
     ///
     /// `random` is even over all of `u64`. `advice` is a wait that the server asked for (`retry:`, Retry-After), held to

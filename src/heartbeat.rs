@@ -104,7 +104,8 @@ impl Heartbeat {
                 if now >= dead {
                     return Beat::Dead;
                 }
-                self.due = dead;
+                // An answer that is later than an interval must not put the next probe off until then.
+                self.due = dead.min(now + config.interval.max(LEAST));
                 return Beat::Quiet;
             }
             self.probed = None;
@@ -162,6 +163,19 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_later_than_an_interval_does_not_delay_the_next_probe_by_the_deadline() {
+        let config = HeartbeatConfig { interval: Duration::from_secs(5), deadline: Duration::from_secs(60), ..CONFIG };
+        let mut line = Heartbeat::new(&config, at(0), 0);
+        assert_eq!(line.beat(&config, at(0), at(5), 0), Beat::Probe);
+        assert_eq!(line.beat(&config, at(0), at(10), 0), Beat::Quiet);
+        // Heard at 11, and looked at again within an interval.
+        assert_eq!(line.due(), at(15));
+        assert_eq!(line.beat(&config, at(11), at(15), 0), Beat::Quiet);
+        assert_eq!(line.due(), at(16));
+        assert_eq!(line.beat(&config, at(11), at(16), 0), Beat::Probe);
+    }
+
+    #[test]
     fn a_deadline_longer_than_the_interval_does_not_delay_the_next_probe() {
         let config = HeartbeatConfig { interval: Duration::from_secs(5), deadline: Duration::from_secs(60), ..CONFIG };
         let mut line = Heartbeat::new(&config, at(0), 0);
@@ -170,7 +184,9 @@ mod tests {
         assert_eq!(line.due(), at(11));
         assert_eq!(line.beat(&config, at(6), at(11), 0), Beat::Probe);
         // Unanswered, it is looked at again and given its sixty seconds.
-        assert_eq!(line.beat(&config, at(6), line.due(), 0), Beat::Quiet);
+        while line.due() < at(71) {
+            assert_eq!(line.beat(&config, at(6), line.due(), 0), Beat::Quiet);
+        }
         assert_eq!(line.due(), at(71));
         assert_eq!(line.beat(&config, at(6), at(71), 0), Beat::Dead);
     }

@@ -11,7 +11,7 @@
 //! | [`ws`] | [`ws::Connection`]: a WebSocket of either role; [`ws::ClientHandshake`] opens one |
 //! | [`sse`] | event streams: encoder, parser, [`sse::ServerStream`], and [`sse::EventSource`], which comes back by itself |
 //! | [`poll`] | long polling: [`poll::Request`], and [`poll::Batch`], the events of one answer |
-//! | [`hub`] | topics, cursors, one order of everything published; what workers share |
+//! | [`hub`] | topics with histories, one order of everything published, subscribers that resume: [`hub::Desk`]; what workers share |
 //! | [`client`] | [`client::Session`]: a subscriber of a hub that falls back from WebSocket to event stream to long poll, and up again |
 #![cfg_attr(
     feature = "net",

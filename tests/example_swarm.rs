@@ -271,6 +271,81 @@ fn a_publication_that_does_not_arrive_is_missing() {
     assert_eq!(report["latency"]["count"], 0);
 }
 
+#[test]
+fn parked_polls_are_answered_by_one_publication_and_park_again() {
+    for more in [&[][..], &["--session", "--form", "blocks"]] {
+        let args = [&["park", "-c", "400", "--warm", "100", "--processes", "2", "--rounds", "2"], more].concat();
+        let report = report(&args, 0);
+        for (field, expected) in
+            [("parked", 400), ("warm", 100), ("failed", 0), ("lost", 0), ("missing", 0), ("gaps", 0)]
+        {
+            assert_eq!(report[field], expected, "{field}");
+        }
+        let rounds = report["rounds"].as_array().unwrap();
+        assert_eq!(rounds.len(), 2);
+        assert!(rounds.iter().all(|round| round["answered"] == 400), "{rounds:?}");
+        let worst = report["bytes_per_poll_worst"].as_f64().unwrap();
+        assert!(rounds.iter().all(|round| round["bytes_per_poll"].as_f64().unwrap() <= worst));
+        // Pages are 4 KiB, and 300 polls are few of them; but a page each it is not.
+        assert!((0.0..2500.0).contains(&worst), "{worst}");
+    }
+}
+
+#[test]
+fn a_parked_poll_over_the_limit_is_an_error_after_the_report() {
+    let out = swarm(&["park", "-c", "300", "--warm", "10", "--rounds", "1", "--limit", "1", "--json"]);
+    assert_eq!(out.status.code(), Some(1), "{}", text(&out.stderr));
+    let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert!(report["bytes_per_poll"].as_f64().unwrap() > 1.0);
+    assert!(text(&out.stderr).contains("more than 1.00"), "{}", text(&out.stderr));
+}
+
+#[test]
+fn each_publication_of_a_hub_reaches_each_subscriber_of_each_transport() {
+    let report = report(&["fanout", "--hub", "-c", "60", "--processes", "2", "--rounds", "2"], 0);
+    for case in ["websocket", "stream", "poll", "mixed"] {
+        let case = &report[case];
+        // Two passes, each of two publications unmeasured and one measured.
+        for (field, expected) in [("deliveries", 360), ("missing", 0), ("failed", 0), ("wrong", 0)] {
+            assert_eq!(case[field], expected, "{field} {case}");
+        }
+        assert_sane(&case["latency"], 120);
+        assert_eq!(case["us_per_delivery_rounds"].as_array().unwrap().len(), 2);
+        let (delivery, all) = (case["us_per_delivery"].as_f64().unwrap(), case["us_with_requests"].as_f64().unwrap());
+        assert!(delivery > 0.0 && all >= delivery, "{case}");
+    }
+    let ratio =
+        report["mixed"]["us_per_delivery"].as_f64().unwrap() / report["websocket"]["us_per_delivery"].as_f64().unwrap();
+    assert!((report["ratio"].as_f64().unwrap() / ratio - 1.0).abs() < 1e-9);
+    let out = swarm(&["fanout", "--hub", "-c", "20", "--rounds", "2", "--limit", "0.001"]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(text(&out.stdout).contains("mixed to WebSocket") && text(&out.stderr).contains("more than 0.001"));
+}
+
+#[test]
+fn latency_measures_each_delivery_and_each_return() {
+    for transport in ["websocket", "stream", "poll"] {
+        let args = ["latency", "--transport", transport, "-c", "4", "--rate", "50", "-d", "1", "--most-rate", "500"];
+        // How much a machine sustains is its own affair.
+        let out = swarm(&[&args[..], &["--json"]].concat());
+        let report: Value = serde_json::from_slice(&out.stdout).expect("JSON on standard output");
+        let of = &report[transport];
+        assert_eq!(of["problem"], Value::Null, "{report}");
+        assert_sane(&of["latency"], 200);
+        assert_sane(&of["returning"], 4);
+        assert!([0.0, 500.0].contains(&of["sustained_per_s"].as_f64().unwrap()), "{report}");
+        assert_eq!(out.status.code(), Some(if of["sustained_per_s"] == 500.0 { 0 } else { 2 }));
+    }
+}
+
+#[test]
+fn subscribers_of_what_is_no_hub_are_refused_with_its_answer() {
+    let echo = Echo::start();
+    let pid = echo.child.id().to_string();
+    let complaint = complaint(&["park", &format!("http://127.0.0.1:{}/", echo.port), "--pid", &pid, "-c", "3"]);
+    assert!(!complaint.is_empty());
+}
+
 /// A server that lets in who brings a token, and publishes nothing for anybody.
 fn guarded(token: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -375,6 +450,14 @@ fn what_cannot_be_run_is_refused_with_what_to_do_about_it() {
     for (args, word) in [
         (&[][..], "--help"),
         (&["dance"], "hold, echo or fanout"),
+        (&["park", "--rate", "3"], "--rate"),
+        (&["park", "ws://127.0.0.1:9/"], "http://"),
+        (&["park", "--limit", "0"], "--limit"),
+        (&["park", "--form", "xml"], "json or blocks"),
+        (&["fanout", "--session"], "--session"),
+        (&["fanout", "--hub", "--messages", "3"], "--messages"),
+        (&["latency", "--servers", "2"], "--servers 1"),
+        (&["latency", "--transport", "pigeon"], "websocket, stream or poll"),
         (&["hold", "--connections", "none"], "--connections"),
         (&["hold", "--size", "3"], "--size"),
         (&["hold", "-c", "0"], "at least 1"),
@@ -425,6 +508,8 @@ fn help_names_every_option_of_a_command() {
         ("hold", &["--duration", "--heartbeat", "--warm"][..]),
         ("echo", &["--messages", "--size", "--text", "--in-flight", "--rate", "--warmup"]),
         ("fanout", &["--messages", "--size", "--rate", "--publish-path"]),
+        ("park", &["--session", "--warm", "--rounds", "--form", "--limit"]),
+        ("latency", &["--transport", "--rate", "--duration", "--most-rate", "--form"]),
     ] {
         let help = swarm(&[command, "--help"]);
         let help = text(&help.stdout);

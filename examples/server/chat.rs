@@ -1,4 +1,4 @@
-//! The chat's protocol: JSON objects as text messages of a WebSocket at `/ws`.
+//! The chat's protocol: JSON objects as text messages of a WebSocket at `/ws`, without a subprotocol.
 //!
 //! The client asks, each time with a `type`. It may add `ref`, a string or number, which comes back in the answer:
 //!
@@ -10,9 +10,9 @@
 //! | `{"type":"who","room":"lobby"}` | `here` with `room`, `seq`, `members` | |
 //! | `{"type":"ping"}` | `pong` | |
 //!
-//! On its own the server says `welcome` with the connection's `id` first of all, and `event` with `room`, `id` and `data` when something is
-//! published to a topic of the room's name. What it cannot do is answered with `error`, a `code` and a `message` for people; the connection
-//! goes on.
+//! On its own the server says `welcome` with the connection's `id` first of all. What is published to a topic of the room's name comes as
+//! the block that all subscribers of that topic get (docs/PROTOCOL.md), no JSON: `id:`, `topic:`, `event:` and `data:`, one field a line.
+//! What the server cannot do is answered with `error`, a `code` and a `message` for people; the connection goes on.
 //!
 //! `members` and `from` hold `{"id":7,"name":"Ada"}`; `at` is milliseconds of Unix time; what `seq` is for [`rooms`](super::rooms) says. A
 //! client that loses its connection joins again.
@@ -47,7 +47,7 @@ const COST: Duration = Duration::from_millis(10);
 /// ... or 200 at once after a quiet time.
 const BURST: Duration = Duration::from_millis(200 * 10);
 
-/// The loop's topic of a room. The prefix is closed to publishers and event streams: what is on it is JSON for the chat.
+/// The loop's topic of a room. The prefix is closed to the hub's clients: what is on it is JSON for the chat.
 pub(crate) fn topic_of(room: &str) -> String {
     format!("{PREFIX}{room}")
 }
@@ -56,14 +56,9 @@ pub(crate) fn topic_of(room: &str) -> String {
 pub(crate) const PREFIX: &str = "chat/";
 
 /// Whether a name is one for a room: what a topic may be called, without the slash that parts prefixes.
-pub(crate) fn is_room(name: &str) -> bool {
+fn is_room(name: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_.:-".contains(&b);
     (1..=MAX_ROOM).contains(&name.len()) && name.bytes().all(allowed)
-}
-
-/// What a publication is to the members of the room of its topic's name.
-pub(crate) fn event(room: &str, id: &str, data: &str) -> String {
-    json!({ "type": "event", "room": room, "id": id, "data": data }).to_string()
 }
 
 /// One connection to the chat.
@@ -152,8 +147,12 @@ impl Member {
             return Err(complain("too_many_rooms", format!("at most {MAX_ROOMS} rooms at a time")));
         }
         let topic = topic_of(room);
-        // Before the roll is taken, so that nothing falls between the two.
-        cx.subscribe(&topic).map_err(|error| complain("busy", error.to_string()))?;
+        // Before the roll is taken, so that nothing falls between the two. The room's own name is for what is published to everybody.
+        let subscribed = cx.subscribe(&topic).and_then(|_| cx.subscribe(room));
+        if let Err(error) = subscribed {
+            cx.unsubscribe(&topic);
+            return Err(complain("busy", error.to_string()));
+        }
         let who = Present { id: self.id, name: name.clone() };
         let entered = |seq| {
             let text = json!({ "type": "entered", "room": room, "seq": seq, "id": who.id, "name": &*who.name });
@@ -166,6 +165,7 @@ impl Member {
             }
             Err(error) => {
                 cx.unsubscribe(&topic);
+                cx.unsubscribe(room);
                 Err(match error {
                     JoinError::Full => complain("room_full", "this room has as many members as it may have"),
                     JoinError::Busy => busy(),
@@ -179,6 +179,7 @@ impl Member {
         let at = self.rooms.iter().position(|there| *there.room == *room).ok_or_else(not_there)?;
         let membership = self.rooms.remove(at);
         cx.unsubscribe(&membership.topic);
+        cx.unsubscribe(room);
         self.part(rooms, &membership, cx);
         Ok(json!({ "type": "parted", "room": room }))
     }

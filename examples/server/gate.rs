@@ -4,15 +4,19 @@
 //!   What it cannot change is the name that the browser sends along.
 //! - **Origin**: any page may send requests to this server, POSTs in `text/plain` without asking first. What it cannot change is the
 //!   origin that the browser sends along.
-//! - **Authorization**: on an address that others reach publishing takes a token.
+//! - **Authorization**: on an address that others reach publishing takes a token. Whoever has it is the user [`PUBLISHER`]; everybody else
+//!   is nobody in particular, and may follow what is not somebody's own.
 
+use super::chat;
 use super::options::Options;
+use super::stats;
 use std::net::IpAddr;
 use tautline::http::RequestHead;
 use tautline::http::cors::{Cors, CorsHeaders, Credentials};
 use tautline::http::credentials::bearer;
 use tautline::http::origin::OriginPolicy;
 use tautline::http::url::Scheme;
+use tautline::hub::{self, Authority, Denied, Identity, USER_TOPICS};
 
 /// The rules. The same for every request.
 pub(crate) struct Gate {
@@ -105,7 +109,8 @@ impl Gate {
             .ok_or(Refusal::Origin)
     }
 
-    /// Whether a request has the token, where one is needed.
+    /// Whether a request has the token, where one is needed. (What is sent to `/send` need not be a publication: there it is seen when it is
+    /// read, and [`Authority::may_publish`] says it.)
     pub(crate) fn check_token(&self, head: &RequestHead<'_>) -> Result<(), Refusal> {
         let Some(token) = &self.token else { return Ok(()) };
         match bearer(head) {
@@ -130,6 +135,37 @@ impl Gate {
 
     fn knows(&self, host: &str) -> bool {
         self.hosts.iter().any(|known| known == host)
+    }
+}
+
+/// Who has the token.
+pub(crate) const PUBLISHER: &str = "publisher";
+
+/// The hub's rules. Its endpoints are asked for behind [`Gate::admit`], as everything here.
+impl Authority for Gate {
+    fn identify(&self, asking: &hub::Asking<'_>) -> Result<Identity, Denied> {
+        let Some(token) = &self.token else { return Ok(Identity::default()) };
+        // A page cannot set `Authorization` on a WebSocket: it may offer the token as a subprotocol.
+        match asking.head.and_then(bearer).as_ref().or(asking.token.as_ref()) {
+            Some(given) if given.is(token) => Ok(Identity::user(PUBLISHER)),
+            Some(_) => Err(Denied::Unauthorized),
+            None => Ok(Identity::default()),
+        }
+    }
+
+    fn may_subscribe(&self, who: &Identity, topic: &str) -> bool {
+        match topic.strip_prefix(USER_TOPICS) {
+            Some(user) => who.user.as_deref() == Some(user),
+            None => !topic.starts_with(chat::PREFIX),
+        }
+    }
+
+    fn may_publish(&self, who: &Identity, topic: &str) -> bool {
+        let reserved = topic.starts_with(chat::PREFIX) || topic.starts_with(stats::PREFIX);
+        match topic.strip_prefix(USER_TOPICS) {
+            Some(user) => who.user.as_deref() == Some(user),
+            None => !reserved && (self.token.is_none() || who.user.is_some()),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! A server to try everything with: live chat over WebSocket, a live feed over Server-Sent Events, and a web page for both.
+//! A server to try everything with: a hub on WebSocket, event streams and long polls; chat in JSON; and a web page for all of it.
 //!
 //! ```text
 //! cargo run --release --example server
@@ -8,24 +8,34 @@
 //!
 //! | Path | Method | |
 //! |---|---|---|
-//! | `/` | GET | the page: rooms, feed, token stream, connection state, round trip, messages per second |
-//! | `/ws` | GET | chat in JSON over WebSocket: [`chat`] has the protocol |
-//! | `/echo` | GET | WebSocket; each message comes back. Of the subprotocols offered the first is chosen |
+//! | `/` | GET | the page: rooms, feed, a line that falls back, token stream, connection state, round trip, messages per second |
+//! | `/ws` | GET | WebSocket: with the subprotocol `tautline` a line to the hub, else chat in JSON: [`chat`] has its protocol |
 //! | `/events?topic=` | GET | an event stream of one topic or several (`topic` may be repeated; none means `default`) |
-//! | `/publish?topic=` | POST | the body becomes an event's data, to every transport: streams, and the chat room of that name |
+//! | `/poll?topic=&lastId=` | GET | long and short polling, as blocks or JSON |
+//! | `/publish?topic=` | POST | the body becomes an event's data, to every transport, and to the chat room of the topic's name |
+//! | `/send` | POST | the way up beside a stream or polls: publications with keys, and who is here |
+//! | `/ack?lastId=` | POST | what was received, for acknowledged delivery |
+//! | `/tautline.js` | GET | the client for browsers: a line that falls from WebSocket to event stream to polling, and climbs up again |
+//! | `/echo` | GET | WebSocket; each message comes back. Of the subprotocols offered the first is chosen |
 //! | `/tokens` | POST | a made-up token stream, as language models are served; the body is the prompt |
 //! | `/metrics` | GET | counters in the Prometheus text format |
 //! | `/healthz` | GET | `ok` |
 //!
-//! HEAD works where GET does. Who may ask for what is [`gate`]'s: a foreign `Origin` gets 403, a foreign `Host` 421, and publishing takes
-//! the token where there is one.
+//! HEAD works where GET does. docs/PROTOCOL.md says what the hub's clients may ask; [`hub`] what topics do here, by prefix. Who may ask for
+//! what is [`gate`]'s: a foreign `Origin` gets 403, a foreign `Host` 421, and publishing takes the token where there is one.
+//!
+//! ```text
+//! curl -N 'http://127.0.0.1:8080/events?topic=news' &
+//! curl -d hello 'http://127.0.0.1:8080/publish?topic=news'
+//! curl 'http://127.0.0.1:8080/poll?topic=news&lastId=0'
+//! ```
 //!
 //! One [`Site`](site::Site) per worker is the [`Handler`](tautline::net::Handler); what they share is in an `Arc`: settings that never
 //! change, and the chat's members behind a mutex that is held for microseconds and never while anything waits.
 
 mod chat;
-mod feed;
 mod gate;
+mod hub;
 mod metrics;
 mod options;
 mod pages;
@@ -34,6 +44,7 @@ mod site;
 mod stats;
 mod tokens;
 
+use gate::Gate;
 use options::{Command, Options};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -44,7 +55,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tautline::net::{DrainConfig, Handle, ListenAddress, ListenCause, ListenConfig, Server, StartError};
+use tautline::net::{Config, DrainConfig, Handle, ListenAddress, ListenCause, ListenConfig, Server, StartError};
 
 fn main() -> ExitCode {
     match Options::from_args(lexopt::Parser::from_env()) {
@@ -75,9 +86,11 @@ fn say(text: &str) {
 fn serve(options: &Options) -> Result<(), String> {
     // Before the first thread, so that no signal is missed.
     let signals = Signals::new([SIGINT, SIGTERM]).map_err(|e| format!("cannot listen for signals: {e}"))?;
-    let shared = Arc::new(Shared::new(options));
+    let gate = Arc::new(Gate::new(options));
+    let shared = Arc::new(Shared::new(options, gate.clone()));
+    let config = Config { hub: Some(hub::settings(options.history, gate)), ..options.config.clone() };
     let listen = ListenConfig::new(options.address);
-    let server = Server::start(&options.config, &[listen], options.workers, move |_| Site::new(shared.clone()))
+    let server = Server::start(&config, &[listen], options.workers, move |_| Site::new(shared.clone()))
         .map_err(|error| explain(&error, options.address))?;
     let handle = server.handle();
     for address in server.addresses() {

@@ -5,7 +5,7 @@
 
 use std::fmt::{Display, Write};
 use std::time::Duration;
-use tautline::net::{Distribution, Totals, Transport};
+use tautline::net::{Distribution, HubTotals, Totals, Transport};
 
 /// The `Content-Type`.
 pub(crate) const KIND: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -18,7 +18,7 @@ const SHORT: [u64; 15] =
     [10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 500_000, 1_000_000, 10_000_000];
 
 /// All of it. `chat` is rooms and members.
-pub(crate) fn write(totals: &Totals, chat: (usize, u64)) -> String {
+pub(crate) fn write(totals: &Totals, hub: &HubTotals, chat: (usize, u64)) -> String {
     let mut text = Text(String::with_capacity(16 << 10));
     let each = || Transport::ALL.into_iter().map(|transport| (transport.as_str(), totals.transport(transport)));
 
@@ -91,6 +91,10 @@ pub(crate) fn write(totals: &Totals, chat: (usize, u64)) -> String {
     }
     for (name, help, value) in [
         ("tautline_queued_bytes", "Bytes that wait for sockets.", totals.queued),
+        ("tautline_hub_topics", "Topics of which the hub retains or remembers something.", hub.topics),
+        ("tautline_hub_retained_events", "Events retained for who comes back.", hub.events),
+        ("tautline_hub_retained_bytes", "What these take of memory.", hub.bytes),
+        ("tautline_hub_parked_sessions", "Sessions whose poll is held.", hub.parked),
         ("tautline_chat_rooms", "Rooms with members.", chat.0 as u64),
         ("tautline_chat_members", "Members of all rooms.", chat.1),
     ] {

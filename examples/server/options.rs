@@ -7,11 +7,12 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 use tautline::http::origin::{Origin, OriginPolicy};
 use tautline::http::upgrade::UpgradeConfig;
+use tautline::hub::HistoryLimits;
 use tautline::net::{AcceptRate, Config, PerAddressLimit, QueueConfig};
 use tautline::ws::DeflateConfig;
 
 const HELP: &str = "\
-A web page with live chat over WebSocket and a live feed over Server-Sent Events.
+A hub on WebSocket, event streams and long polls, live chat, and a web page for both.
 
 Usage: cargo run --release --example server -- [options]
 
@@ -38,6 +39,8 @@ Limits
   --max-message BYTES     a WebSocket message                              [1048576]
   --max-body BYTES        a request's body                                 [1048576]
   --queue BYTES           what may wait for one connection                 [1048576 and a little]
+  --history EVENTS        what a topic keeps for who comes back, for 300 s at most; 0 is nothing
+                                                                           [100]
 
 What they may do
   --deflate               compress WebSocket messages for clients that offer permessage-deflate;
@@ -65,6 +68,8 @@ pub(crate) struct Options {
     pub(crate) token: Option<String>,
     pub(crate) open: bool,
     pub(crate) drain: Duration,
+    /// Events that a topic keeps.
+    pub(crate) history: usize,
     pub(crate) config: Config,
 }
 
@@ -91,6 +96,7 @@ impl Options {
             token: None,
             open: false,
             drain: Duration::from_secs(5),
+            history: HistoryLimits::default().events,
             config: Config::default(),
         };
         let config = &mut options.config;
@@ -130,6 +136,7 @@ impl Options {
                 "max-message" => given.message = Some(number(&name, value()?, 1)?),
                 "max-body" => config.http.body = number(&name, value()?, 1)?,
                 "queue" => given.queue = Some(number(&name, value()?, 1)?),
+                "history" => options.history = number(&name, value()?, 0)?,
                 "heartbeat" => {
                     let interval = Duration::from_secs(number(&name, value()?, 1)?);
                     config.stream.heartbeat = interval;

@@ -8,13 +8,15 @@ pub(crate) struct Page {
 }
 
 /// All of them.
-pub(crate) const PAGES: [Page; 7] = [
+pub(crate) const PAGES: [Page; 9] = [
     Page { path: "/", kind: "text/html; charset=utf-8", body: include_str!("web/index.html") },
     Page { path: "/style.css", kind: "text/css; charset=utf-8", body: include_str!("web/style.css") },
     Page { path: "/app.js", kind: "text/javascript; charset=utf-8", body: include_str!("web/app.js") },
     Page { path: "/chat.js", kind: "text/javascript; charset=utf-8", body: include_str!("web/chat.js") },
     Page { path: "/lines.js", kind: "text/javascript; charset=utf-8", body: include_str!("web/lines.js") },
+    Page { path: "/one.js", kind: "text/javascript; charset=utf-8", body: include_str!("web/one.js") },
     Page { path: "/plot.js", kind: "text/javascript; charset=utf-8", body: include_str!("web/plot.js") },
+    Page { path: "/tautline.js", kind: "text/javascript; charset=utf-8", body: include_str!("../web/tautline.js") },
     Page { path: "/icon.svg", kind: "image/svg+xml", body: include_str!("web/icon.svg") },
 ];
 

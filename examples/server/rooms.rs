@@ -104,11 +104,6 @@ impl Rooms {
         Some(Roll { seq: there.seq, members: there.members.clone() })
     }
 
-    /// Whether anyone is there.
-    pub(crate) fn exists(&self, room: &str) -> bool {
-        self.lock().rooms.contains_key(room)
-    }
-
     /// Rooms and members.
     pub(crate) fn count(&self) -> (usize, u64) {
         let inner = self.lock();

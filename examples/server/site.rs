@@ -1,7 +1,6 @@
 //! The handler: which request goes where, and what each connection is.
 
 use super::chat::{self, Member};
-use super::feed::{self, Pending};
 use super::gate::{Asking, Gate, Refusal};
 use super::metrics;
 use super::options::Options;
@@ -15,25 +14,27 @@ use tautline::http::cors::CorsHeaders;
 use tautline::http::origin::OriginPolicy;
 use tautline::http::upgrade::{Upgrade, UpgradeConfig};
 use tautline::http::{RequestHead, Response, ResponseError};
-use tautline::net::{Accept, Context, Control, Ended, Handle, Handler, Message, UpgradeError, Upgraded};
+use tautline::net::{
+    Accept, Context, Control, Ended, Endpoint, Handle, Handler, Message, PROTOCOL, UpgradeError, Upgraded,
+};
 use tautline::ws;
 
 /// What all workers share.
 pub(crate) struct Shared {
-    pub(crate) gate: Gate,
+    pub(crate) gate: Arc<Gate>,
     pub(crate) rooms: Rooms,
-    /// Event streams that want the figures of [`stats`]: without any nobody counts.
+    /// Subscribers that want the figures of [`stats`], as each worker last counted its own: without any nobody measures.
     pub(crate) watchers: AtomicU64,
     /// Chat messages are short, whatever `/echo` takes.
     chat: Arc<ws::Config>,
 }
 
 impl Shared {
-    pub(crate) fn new(options: &Options) -> Self {
+    pub(crate) fn new(options: &Options, gate: Arc<Gate>) -> Self {
         let mut chat = options.config.ws;
         chat.limits.message = chat.limits.message.min(chat::MAX_MESSAGE);
         chat.limits.frame = chat.limits.frame.min(chat::MAX_MESSAGE);
-        Self { gate: Gate::new(options), rooms: Rooms::default(), watchers: AtomicU64::new(0), chat: Arc::new(chat) }
+        Self { gate, rooms: Rooms::default(), watchers: AtomicU64::new(0), chat: Arc::new(chat) }
     }
 }
 
@@ -45,22 +46,17 @@ pub(crate) struct Site {
     meter: Meter,
 }
 
-/// What a connection is to the application. `None` is a request that is answered at once, a stream that nobody has to be told about when
-/// it ends, or an echo.
+/// What a connection is to the application. `None` is a request that is answered at once, a subscriber of the hub's, or an echo.
 ///
 /// Most connections are idle most of the time, so what one keeps is a pointer: the 8 bytes that the loop's own figure has room for.
 pub(crate) type State = Option<Box<Role>>;
 const _: () = assert!(size_of::<State>() == 8);
 
 pub(crate) enum Role {
-    /// A publication whose body is on its way.
-    Publish(Pending),
     /// A prompt whose body is on its way.
     Prompt(Prompt),
     Tokens(Stream),
     Chat(Member),
-    /// An event stream that wants the figures.
-    Watcher,
 }
 
 pub(crate) type Cx<'a> = Context<'a, State>;
@@ -88,31 +84,31 @@ impl Site {
         let page = PAGES.iter().find(|page| page.path == path);
         let allowed = match path {
             "/ws" | "/echo" => "GET, OPTIONS",
-            "/publish" | "/tokens" => "POST, OPTIONS",
-            "/events" | "/metrics" | "/healthz" | "*" => "GET, HEAD, OPTIONS",
+            "/publish" | "/send" | "/ack" | "/tokens" => "POST, OPTIONS",
+            "/events" | "/poll" | "/metrics" | "/healthz" | "*" => "GET, HEAD, OPTIONS",
             _ if page.is_some() => "GET, HEAD, OPTIONS",
             _ => return answer(cx, lines, 404, &[], "There is nothing here. The page is at /.\n"),
         };
         if !allowed.split(", ").any(|allowed| allowed == method) {
             return answer(cx, lines, 405, &[("Allow", allowed)], "This method is not for this path.\n");
         }
+        if matches!(path, "/publish" | "/tokens") && method == "POST" {
+            // Before the body: what is refused is not read.
+            if let Err(refusal) = self.shared.gate.check_token(head) {
+                return refuse(cx, lines, refusal);
+            }
+        }
         match path {
             _ if method == "OPTIONS" => cx.respond(&Response::new(204).base(lines).headers(&[("Allow", allowed)]), &[]),
-            "/ws" => self.accept_chat(head, cx),
+            "/ws" if !offers(head, PROTOCOL) => self.accept_chat(head, cx),
             "/echo" => accept_echo(head, cx),
-            "/events" => feed::attach(&self.shared, head, &cors, cx),
-            "/publish" | "/tokens" => {
-                // Before the body: what is refused is not read.
-                if let Err(refusal) = self.shared.gate.check_token(head) {
-                    return refuse(cx, lines, refusal);
-                }
-                if path == "/publish" { feed::announce(head, &cors, cx) } else { tokens::announce(head, &cors, cx) }
-            }
+            "/tokens" => tokens::announce(head, &cors, cx),
             "/metrics" => self.show_metrics(&cors, cx),
             "/healthz" => answer(cx, lines, 200, &[], "ok\n"),
-            _ => match page {
-                Some(page) => show(cx, lines, page),
-                None => answer(cx, lines, 404, &[], "There is nothing here.\n"),
+            _ => match (Endpoint::of(path), page) {
+                (Some(endpoint), _) => cx.hub(head, endpoint, &[lines, &[EMBEDDING]].concat()),
+                (_, Some(page)) => show(cx, lines, page),
+                _ => answer(cx, lines, 404, &[], "There is nothing here.\n"),
             },
         }
     }
@@ -127,7 +123,7 @@ impl Site {
 
     fn show_metrics(&self, cors: &CorsHeaders<'_>, cx: &mut Cx<'_>) -> Answered {
         let Some(handle) = &self.handle else { return answer(cx, cors.as_slice(), 503, &[], "Not yet.\n") };
-        let text = metrics::write(&handle.totals(), self.shared.rooms.count());
+        let text = metrics::write(&handle.totals(), &handle.hub(), self.shared.rooms.count());
         answer(cx, cors.as_slice(), 200, &[("Content-Type", metrics::KIND)], &text)
     }
 }
@@ -137,10 +133,7 @@ impl Handler for Site {
 
     fn started(&mut self, control: &mut Control<'_, Self>) {
         self.handle = Some(control.handle());
-        // One of the workers measures for all.
-        if control.worker() == 0 {
-            control.set_alarm(stats::INTERVAL);
-        }
+        control.set_alarm(stats::INTERVAL);
     }
 
     fn alarm(&mut self, control: &mut Control<'_, Self>) {
@@ -156,11 +149,9 @@ impl Handler for Site {
     }
 
     fn body(&mut self, body: &[u8], cx: &mut Cx<'_>) {
-        let _ = match cx.state().take().map(|role| *role) {
-            Some(Role::Publish(pending)) => pending.publish(&self.shared, body, cx),
-            Some(Role::Prompt(prompt)) => prompt.begin(body, cx),
-            _ => Ok(()),
-        };
+        if let Some(Role::Prompt(prompt)) = cx.state().take().map(|role| *role) {
+            let _ = prompt.begin(body, cx);
+        }
     }
 
     fn opened(&mut self, cx: &mut Cx<'_>) {
@@ -193,20 +184,17 @@ impl Handler for Site {
     }
 
     fn closed(&mut self, _: &Ended<'_>, cx: &mut Cx<'_>) {
-        match cx.state().take().map(|role| *role) {
-            Some(Role::Chat(member)) => member.leave_all(&self.shared.rooms, cx),
-            Some(Role::Watcher) => feed::forget(&self.shared),
-            _ => {}
+        if let Some(Role::Chat(member)) = cx.state().take().map(|role| *role) {
+            member.leave_all(&self.shared.rooms, cx);
         }
     }
 }
 
 /// Headers of every answer: what it says is what it is, and no page of another origin may embed it.
-const COMMON: [(&str, &str); 3] = [
-    ("Cache-Control", "no-cache"),
-    ("X-Content-Type-Options", "nosniff"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
-];
+const COMMON: [(&str, &str); 3] = [("Cache-Control", "no-cache"), ("X-Content-Type-Options", "nosniff"), EMBEDDING];
+
+/// Of the hub's answers, too: they have the other two where they need them.
+const EMBEDDING: (&str, &str) = ("Cross-Origin-Resource-Policy", "same-origin");
 
 /// Answers the request with text, or with what `Content-Type` among `headers` says that it is.
 pub(crate) fn answer(cx: &mut Cx<'_>, cors: Lines<'_>, status: u16, headers: Lines<'_>, body: &str) -> Answered {
@@ -231,11 +219,19 @@ fn show(cx: &mut Cx<'_>, cors: Lines<'_>, page: &Page) -> Answered {
     answer(cx, cors, 200, &headers, page.body)
 }
 
+/// Whether a WebSocket's client offers a subprotocol.
+fn offers(head: &RequestHead<'_>, protocol: &str) -> bool {
+    Upgrade::check_head(&any_origin(), head).is_ok_and(|upgrade| upgrade.protocols().any(|offered| offered == protocol))
+}
+
+/// For requests of which the gate has seen the origin.
+fn any_origin() -> UpgradeConfig {
+    UpgradeConfig { origins: OriginPolicy::Any, ..UpgradeConfig::default() }
+}
+
 /// Accepts an echo: it speaks whatever the client would like best. A request that is no handshake is answered as everywhere.
 fn accept_echo(head: &RequestHead<'_>, cx: &mut Cx<'_>) -> Answered {
-    // The gate has seen to the origin.
-    let any = UpgradeConfig { origins: OriginPolicy::Any, ..UpgradeConfig::default() };
-    let offered = Upgrade::check_head(&any, head).ok().and_then(|upgrade| upgrade.protocols().next());
+    let offered = Upgrade::check_head(&any_origin(), head).ok().and_then(|upgrade| upgrade.protocols().next());
     accept(head, cx, &Accept { protocols: offered.as_slice(), ..Accept::default() }).map(drop)
 }
 

@@ -1,4 +1,5 @@
-//! Figures for the page's plot, once a second, to whoever wants them. Only one worker measures, and only while somebody looks.
+//! Figures for the page's plot, once a second, to whoever wants them. Each worker counts who looks at its figures; one of them measures for
+//! all, while anybody looks.
 
 use super::site::{Shared, Site};
 use serde_json::json;
@@ -11,6 +12,9 @@ use tautline::sse::Event;
 /// Where they are published.
 pub(crate) const TOPIC: &str = "server/stats";
 
+/// Topics that only the server publishes to.
+pub(crate) const PREFIX: &str = "server/";
+
 /// How often.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -18,6 +22,8 @@ pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(crate) struct Meter {
     last: Option<Reading>,
+    /// Subscribers of this worker's, as the others know of them.
+    watchers: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -25,14 +31,20 @@ struct Reading {
     at: Instant,
     received: u64,
     sent: u64,
-    /// Streams that got the figures since the last reading.
+    /// How many got the figures since the last reading.
     told: u64,
 }
 
 impl Meter {
-    /// Measures, and publishes if somebody wants to know.
+    /// Counts, and on one worker measures and publishes, if somebody wants to know.
     pub(crate) fn tick(&mut self, shared: &Shared, control: &mut Control<'_, Site>) {
-        let watchers = shared.watchers.load(Ordering::Relaxed);
+        let before = std::mem::replace(&mut self.watchers, control.subscribers(TOPIC) as u64);
+        // Wraps around where there are fewer now, and so does the sum.
+        let change = self.watchers.wrapping_sub(before);
+        let watchers = shared.watchers.fetch_add(change, Ordering::Relaxed).wrapping_add(change);
+        if control.worker() != 0 {
+            return;
+        }
         if watchers == 0 {
             self.last = None;
             return;

@@ -4,7 +4,6 @@
 //! spaces survive), and its index as id; put together the texts are the answer. The last event is `done` with
 //! `{"tokens":94,"reason":"stop"}`. A client that closes the connection stops the work.
 
-use super::feed::Kept;
 use super::site::{Cx, Role, answer};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -39,6 +38,19 @@ pub(crate) fn announce(head: &RequestHead<'_>, cors: &CorsHeaders<'_>, cx: &mut 
     cx.read_body();
     *cx.state() = Some(Box::new(Role::Prompt(Prompt(Kept::new(cors)))));
     Ok(())
+}
+
+/// CORS lines that outlive the request's head.
+struct Kept(Vec<(String, String)>);
+
+impl Kept {
+    fn new(cors: &CorsHeaders<'_>) -> Self {
+        Self(cors.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+
+    fn lines(&self) -> Vec<(&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value)).collect()
+    }
 }
 
 /// A prompt that waits for its body. It was let in.

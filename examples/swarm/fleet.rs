@@ -1,6 +1,7 @@
 //! The leader's side of its member processes.
 
-use crate::options::{Options, Payload, Sources};
+use crate::member::Transport;
+use crate::options::{Form, Options, Payload, Sources};
 use crate::process::{self, Cpu};
 use crate::report::number;
 use crate::{Failure, member};
@@ -79,6 +80,10 @@ pub(crate) struct Counts {
     pub(crate) pings: u64,
     pub(crate) pongs: u64,
     pub(crate) received: u64,
+    /// Polls that a hub holds.
+    pub(crate) parked: u64,
+    /// Connections to a hub that came back.
+    pub(crate) returned: u64,
     /// Members whose messages are all through.
     pub(crate) done: u64,
 }
@@ -93,12 +98,14 @@ impl Counts {
         self.pings += of("pings");
         self.pongs += of("pongs");
         self.received += of("received");
+        self.parked += of("parked");
+        self.returned += of("returned");
         self.done += u64::from(said["done"].as_bool().unwrap_or(false));
     }
 
     /// Anything that shows that a stage goes on.
     fn moved(&self) -> u64 {
-        self.opened + self.failed + self.lost + self.received
+        self.opened + self.failed + self.lost + self.received + self.parked + self.returned
     }
 }
 
@@ -178,6 +185,11 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Starts as many processes as `options` want for their connections to `targets`, each of which gets its share.
     pub(crate) fn start(options: &Options, targets: &[Target]) -> Result<Self, Failure> {
+        Self::subscribed(options, targets, &[])
+    }
+
+    /// As [`start`](Self::start), of subscribers of a hub, by `transports` in turn.
+    pub(crate) fn subscribed(options: &Options, targets: &[Target], transports: &[Transport]) -> Result<Self, Failure> {
         let limit = process::file_limit("self")?.saturating_sub(OWN_FILES);
         let total = options.connections;
         let least = total.div_ceil(limit.clamp(1, MOST_EACH));
@@ -220,6 +232,9 @@ impl Fleet {
                 "rate": options.rate.map(|rate| rate * connections as f64 / total as f64),
                 "all": total,
                 "headers": options.headers,
+                "transports": transports.iter().map(|transport| transport.name()).collect::<Vec<_>>(),
+                "sessions": options.sessions,
+                "json": options.form == Form::Json,
             });
             fleet.add(&job, connections, number as usize, says.clone())?;
             first += connections;

@@ -7,6 +7,14 @@
 //! cargo run --release --example swarm -- --help
 //! ```
 //!
+//! Subscribers of a hub (docs/PROTOCOL.md), which is started where no URL is given:
+//!
+//! ```text
+//! cargo run --release --example swarm -- park --connections 19000
+//! cargo run --release --example swarm -- fanout --hub --connections 10000
+//! cargo run --release --example swarm -- latency
+//! ```
+//!
 //! With `--servers N` it starts the servers by itself: `swarm hold --servers 6 --connections 100000`.
 //!
 //! # How it is made
@@ -18,13 +26,17 @@
 
 #![forbid(unsafe_code)]
 
+mod delivery;
 mod echo;
 mod fanout;
 mod fleet;
 mod hold;
+mod hub;
 mod latency;
 mod member;
+mod mix;
 mod options;
+mod park;
 mod plot;
 mod process;
 mod progress;
@@ -52,6 +64,7 @@ fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some(member::ROLE) => return told(member::run()),
         Some(servers::ROLE) => return told(servers::run()),
+        Some(hub::ROLE) => return told(hub::run()),
         _ => {}
     }
     let verdict = Options::parse().and_then(|usage| match usage {
@@ -73,6 +86,9 @@ fn run(options: &Options) -> Result<Verdict, Failure> {
         options::Command::Hold => hold::run(options),
         options::Command::Echo => echo::run(options),
         options::Command::Fanout => fanout::run(options),
+        options::Command::Mix => mix::run(options),
+        options::Command::Park => park::run(options),
+        options::Command::Latency => delivery::run(options),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::Failure;
+use crate::member::Transport;
 use lexopt::prelude::*;
 use std::fs::OpenOptions;
 use std::net::IpAddr;
@@ -20,6 +21,10 @@ pub(crate) enum Command {
     Hold,
     Echo,
     Fanout,
+    /// `fanout --hub`.
+    Mix,
+    Park,
+    Latency,
 }
 
 impl Command {
@@ -28,7 +33,15 @@ impl Command {
             Self::Hold => "hold",
             Self::Echo => "echo",
             Self::Fanout => "fanout",
+            Self::Mix => "fanout --hub",
+            Self::Park => "park",
+            Self::Latency => "latency",
         }
+    }
+
+    /// Whether its connections subscribe to a hub.
+    pub(crate) fn is_of_hub(self) -> bool {
+        matches!(self, Self::Mix | Self::Park | Self::Latency)
     }
 }
 
@@ -65,6 +78,26 @@ pub(crate) struct Options {
     /// Messages or publications per second.
     pub(crate) rate: Option<f64>,
     pub(crate) publish_path: String,
+    /// Whether a hub's polls have a session.
+    pub(crate) sessions: bool,
+    pub(crate) form: Form,
+    /// A hub's transports that are measured, one after the other.
+    pub(crate) transports: Vec<Transport>,
+    /// How many events of a topic the hub retains, where it is started here.
+    pub(crate) history: Option<u64>,
+    /// How often what is measured is done.
+    pub(crate) rounds: u64,
+    /// The highest rate that is tried.
+    pub(crate) most_rate: f64,
+    /// What the figure that matters may be at most.
+    pub(crate) limit: Option<f64>,
+}
+
+/// What a hub's polls ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Json,
+    Blocks,
 }
 
 /// Where the load comes from.
@@ -121,14 +154,17 @@ impl Options {
             Some(Value(name)) => match name.to_str() {
                 Some("hold") => Command::Hold,
                 Some("echo") => Command::Echo,
+                Some("fanout") if std::env::args().any(|arg| arg == "--hub") => Command::Mix,
                 Some("fanout") => Command::Fanout,
-                _ => return Err(format!("no command {name:?}: it is hold, echo or fanout; see --help").into()),
+                Some("park") => Command::Park,
+                Some("latency") => Command::Latency,
+                _ => return Err(format!("no command {name:?}: it is {COMMANDS}; see --help").into()),
             },
             Some(Long("help") | Short('h')) => return Ok(Usage::Help(HELP.into())),
             Some(other) => {
-                return Err(format!("{}; a command comes first: hold, echo or fanout", other.unexpected()).into());
+                return Err(format!("{}; a command comes first: {COMMANDS}", other.unexpected()).into());
             }
-            None => return Err("what to do? `swarm hold`, `swarm echo` or `swarm fanout`; see --help".into()),
+            None => return Err(format!("what to do? {COMMANDS}; see --help").into()),
         };
         let (mut url, mut in_flight_given) = (None, false);
         let mut options = Self::of(command)?;
@@ -172,29 +208,52 @@ impl Options {
                     time => options.duration = time,
                 },
                 "--heartbeat" if is(Command::Hold) => options.heartbeat = Some(duration(&mut args, &name)?),
-                "--warm" if is(Command::Hold) => options.warm = Some(count(&mut args, &name)?),
+                "--warm" if is(Command::Hold) || is(Command::Park) => options.warm = Some(count(&mut args, &name)?),
                 "--in-flight" if is(Command::Echo) => {
                     let n = at_least_one(&name, count(&mut args, &name)?)?;
                     in_flight_given = true;
                     options.in_flight = u32::try_from(n).map_err(|_| "--in-flight is too large")?;
                 }
+                "--hub" if is(Command::Mix) => {}
+                "--session" if is(Command::Park) => options.sessions = true,
+                "--form" if options.command.is_of_hub() => {
+                    options.form = match text(&mut args)?.as_str() {
+                        "json" => Form::Json,
+                        "blocks" => Form::Blocks,
+                        other => return Err(format!("--form is json or blocks, not {other:?}").into()),
+                    }
+                }
+                "--transport" if is(Command::Latency) => {
+                    let name = text(&mut args)?;
+                    let transport = Transport::named(&name);
+                    options.transports = vec![
+                        transport.ok_or_else(|| format!("--transport is websocket, stream or poll, not {name:?}"))?,
+                    ];
+                }
+                "--most-rate" if is(Command::Latency) => options.most_rate = positive(&mut args, &name)?,
+                "--rounds" if is(Command::Mix) || is(Command::Park) => {
+                    options.rounds = at_least_one(&name, count(&mut args, &name)?)?;
+                }
+                "--limit" if is(Command::Mix) || is(Command::Park) => options.limit = Some(positive(&mut args, &name)?),
                 "--size" if !is(Command::Hold) => {
                     options.size = usize::try_from(count(&mut args, &name)?).unwrap_or(usize::MAX);
                 }
                 "--text" if is(Command::Echo) => options.payload = Payload::Text,
-                "--messages" if !is(Command::Hold) => {
+                "--messages" if is(Command::Echo) || is(Command::Fanout) => {
                     options.messages = Some(at_least_one(&name, count(&mut args, &name)?)?);
                 }
-                "--warmup" if !is(Command::Hold) => options.warmup = duration(&mut args, &name)?,
-                "--rate" if !is(Command::Hold) => options.rate = Some(positive(&mut args, &name)?),
+                "--warmup" if is(Command::Echo) || is(Command::Fanout) => options.warmup = duration(&mut args, &name)?,
+                "--rate" if !is(Command::Hold) && !is(Command::Park) && !is(Command::Mix) => {
+                    options.rate = Some(positive(&mut args, &name)?)
+                }
                 "--publish-path" if is(Command::Fanout) => options.publish_path = text(&mut args)?,
                 _ => return Err(format!("{}; see `swarm {} --help`", arg.unexpected(), command.name()).into()),
             }
         }
-        options.url = match url {
-            Some(url) => url,
-            None => options.url,
-        };
+        if url.is_none() && command.is_of_hub() {
+            options.servers = options.servers.max(1);
+        }
+        options.url = url.unwrap_or(options.url);
         if options.rate.is_some() && !in_flight_given {
             options.in_flight = IN_FLIGHT_PACED;
         }
@@ -203,13 +262,17 @@ impl Options {
     }
 
     fn of(command: Command) -> Result<Self, Failure> {
+        let publishes = command == Command::Fanout || command.is_of_hub();
         Ok(Self {
             command,
-            url: parse_url("ws://127.0.0.1:9001/")?,
+            url: parse_url(if command.is_of_hub() { "http://127.0.0.1:8080/" } else { "ws://127.0.0.1:9001/" })?,
             connections: match command {
                 Command::Hold => 10_000,
                 Command::Echo => 64,
                 Command::Fanout => 1_000,
+                Command::Mix => 10_000,
+                Command::Park => 19_000,
+                Command::Latency => 10,
             },
             processes: None,
             open_rate: 5_000.0,
@@ -225,12 +288,24 @@ impl Options {
             heartbeat: None,
             warm: None,
             in_flight: 1,
-            size: if command == Command::Fanout { 64 } else { 20 },
-            payload: if command == Command::Fanout { Payload::Text } else { Payload::Binary },
+            size: if publishes { 64 } else { 20 },
+            payload: if publishes { Payload::Text } else { Payload::Binary },
             messages: None,
             warmup: Duration::from_secs(1),
-            rate: (command == Command::Fanout).then_some(10.0),
+            rate: match command {
+                Command::Fanout => Some(10.0),
+                Command::Latency => Some(100.0),
+                _ => None,
+            },
             publish_path: "/broadcast".into(),
+            sessions: matches!(command, Command::Mix | Command::Latency),
+            form: Form::Json,
+            transports: Transport::ALL.to_vec(),
+            // At thousands a second the usual hundred would be gone while a poll is on its way.
+            history: (command == Command::Latency).then_some(10_000),
+            rounds: if command == Command::Park { 3 } else { 10 },
+            most_rate: 1_024_000.0,
+            limit: None,
         })
     }
 
@@ -240,6 +315,9 @@ impl Options {
         }
         if self.command == Command::Echo && !self.url.scheme().is_websocket() {
             return Err("an echo needs a WebSocket: ws://".into());
+        }
+        if self.command.is_of_hub() && self.url.scheme().is_websocket() {
+            return Err("a hub has WebSockets, event streams and polls under one URL: http://".into());
         }
         // The time of sending stands in front of each message.
         let least = match self.payload {
@@ -262,6 +340,9 @@ impl Options {
                 std::fs::remove_file(file)?;
             }
         }
+        if self.command.is_of_hub() && self.servers > 1 {
+            return Err("a hub is one process: --servers 1".into());
+        }
         if self.server.is_some() && self.servers == 0 {
             return Err("--server says what to start; --servers says how many".into());
         }
@@ -276,6 +357,8 @@ impl Options {
         self.messages.is_none().then_some(self.duration)
     }
 }
+
+const COMMANDS: &str = "hold, echo or fanout, or of a hub park, fanout --hub or latency";
 
 fn parse_url(text: &str) -> Result<Url, Failure> {
     Url::parse(text).map_err(|error| format!("{text:?}: {error}; a URL looks like ws://127.0.0.1:9001/").into())
@@ -351,12 +434,20 @@ commands
   echo     messages that come back; throughput and latency
   fanout   publications to many subscribers; deliveries and latency
 
-URL is ws://host:port/path for WebSockets (default ws://127.0.0.1:9001/), http://host:port/path for event streams.
+of a hub's subscribers, which come by WebSocket, event stream and long poll (docs/PROTOCOL.md)
+  park     many polls that wait; memory of each
+  fanout --hub
+           publications to subscribers of each transport, and to a mixture; processor time of each delivery
+  latency  of delivery, on each transport; publications per second; time to come back
+
+URL is ws://host:port/path for WebSockets (default ws://127.0.0.1:9001/), http://host:port/path for event streams, and what a hub's paths
+begin with for a hub (default: one is started).
 `swarm COMMAND --help` lists the options. A server to try it on, in another terminal:
 
   cargo run --release --example echo -- --port 9001 --workers 1 --mode echo
 
-exit status: 0 all well; 2 connections failed or were lost, or messages did not come; 1 the run could not be made
+exit status: 0 all well; 2 connections failed or were lost, or messages did not come; 1 the run could not be made, or a --limit is
+exceeded
 ";
 
 const COMMON: &str = "
@@ -421,6 +512,46 @@ http://: events at URL (say http://127.0.0.1:9001/events), published by POST to 
       --warmup T        publish so long before measuring; default 1
       --size BYTES      of a publication; default 64
       --publish-path P  where event streams are published; default /broadcast
+",
+        Command::Mix => "\
+usage: swarm fanout --hub [URL] [options]
+
+Publishes to WebSockets alone, to event streams alone, to polls alone, and to a third of each, all subscribed to one topic. Reports the
+server's processor time for each delivery, the median of the rounds, and what it is of the WebSockets' one. A round is one publication: it is
+over when all have it and the server rests. Only then polls come again; their time is counted apart.
+
+      --rounds N        publications measured, with each kind of subscribers; default 10, in two passes
+      --size BYTES      of a publication; default 64
+      --form FORM       what polls ask for: json or blocks; default json
+      --limit X         exit with 1 where the mixture costs more than X times what WebSockets do
+",
+        Command::Park => "\
+usage: swarm park [URL] [options]
+
+Parks polls and reports the server's resident memory for each, beyond the first ones. Then publishes once, sees that all are answered,
+and parks them again, round by round.
+
+      --session         polls of sessions; default: each poll is a stranger's
+      --warm N          park N first and take memory from there; default 500, or a tenth where that is less
+      --rounds N        how often they are parked; default 3
+      --size BYTES      of a publication; default 64
+      --form FORM       what polls ask for: json or blocks; default json
+      --limit BYTES     exit with 1 where a parked poll takes more
+",
+        Command::Latency => "\
+usage: swarm latency [URL] [options]
+
+Publishes to a few subscribers of one transport after the other, and reports: the latency of delivery at a moderate rate, from when each
+publication was due; the highest rate, of 500 and its doubles, at which everything arrives and the 99th percentile stays under half a second;
+how long a connection takes that comes back, from its request to the event that it missed. A hub that is started here retains 10,000
+events.
+
+      --transport NAME  only websocket, stream or poll
+      --rate R          the moderate rate, per second; default 100
+  -d, --duration T      how long to publish at it; default 10
+      --most-rate R     the highest rate that is tried; default 1024k
+      --size BYTES      of a publication; default 64
+      --form FORM       what polls ask for: json or blocks; default json
 ",
     };
     format!("{own}{COMMON}")

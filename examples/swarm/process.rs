@@ -2,6 +2,7 @@
 
 use crate::Failure;
 use std::fs;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Resident memory in bytes.
@@ -103,6 +104,28 @@ fn of_ticks(pid: u32) -> Result<Duration, Failure> {
     let ticks = tick().zip(tick()).map(|(user, system)| user + system);
     Ok(Duration::from_millis(10 * ticks.ok_or_else(|| format!("/proc/{pid}/stat is not as expected"))?))
 }
+
+/// Waits until processes have nothing to do but their timers: the processor time that they take is next to none for some time.
+pub(crate) fn rest(pids: &[u32]) -> Result<(), Failure> {
+    let began = Instant::now();
+    let (mut last, mut quiet) = (Cpu::of(pids)?, 0);
+    while quiet < QUIET && began.elapsed() < RESTLESS {
+        thread::sleep(LOOK);
+        let now = Cpu::of(pids)?;
+        quiet = if now.used.saturating_sub(last.used) < LOOK / 50 { quiet + 1 } else { 0 };
+        last = now;
+    }
+    Ok(())
+}
+
+/// Looks in a row that show nothing.
+const QUIET: u32 = 4;
+
+/// From one look to the next.
+const LOOK: Duration = Duration::from_millis(15);
+
+/// What does not rest for so long will not.
+const RESTLESS: Duration = Duration::from_secs(5);
 
 /// Memory and processor time at one moment.
 #[derive(Clone, Copy, Debug)]

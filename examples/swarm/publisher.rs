@@ -2,6 +2,7 @@
 
 use crate::Failure;
 use crate::fleet::Target;
+use crate::member::{STAMP_TEXT, TOPIC, stamp_text};
 use crate::options::Options;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 use tautline::http::client::{Client, ClientConfig, Event};
+use tautline::http::url::Url;
 use tautline::http::{Request, RequestHead};
 use tautline::net::{Config, Connect, Context, Control, Ended, Handler, Message, PeerId, Server};
 use tautline::time::Clock;
@@ -31,22 +33,49 @@ pub(crate) enum Publisher {
 impl Publisher {
     /// By WebSocket where the target is one, else by POST to `path`.
     pub(crate) fn connect(target: &Target, options: &Options) -> Result<Self, Failure> {
-        let (headers, size) = (options.headers.clone(), options.size);
         if !target.url.scheme().is_websocket() {
+            let headers = options.headers.clone();
             return Ok(Self::Http(Box::new(Poster::connect(target, &options.publish_path, headers)?)));
         }
+        Self::websocket(target, options, Vec::new())
+    }
+
+    fn websocket(target: &Target, options: &Options, protocols: Vec<String>) -> Result<Self, Failure> {
+        let (headers, size) = (options.headers.clone(), options.size);
         let connect = Connect { url: target.url.clone(), address: target.address, source: None };
         let (says, said) = mpsc::channel();
         let heard = Arc::new(AtomicU64::new(0));
-        let handshake = Arc::new(HandshakeConfig { headers, ..HandshakeConfig::default() });
+        let handshake = Arc::new(HandshakeConfig { headers, protocols, ..HandshakeConfig::default() });
         let speaker = Speaker { connect, handshake, says, heard: heard.clone() };
         let mut config = Config::default();
         config.ws.limits.message = config.ws.limits.message.max(size as u64);
         config.ws.limits.frame = config.ws.limits.message;
-        config.queue.limit = config.queue.limit.max(8 * size);
+        config.queue.limit = config.queue.limit.max(8 * size).max(64 << 20);
         let server = Server::start(&config, &[], Some(NonZeroUsize::MIN), move |_| speaker.clone())?;
         let peer = said.recv_timeout(PATIENCE).map_err(|_| "the publisher's connection was not opened in time")??;
         Ok(Self::WebSocket { server, peer, heard })
+    }
+
+    /// By WebSocket to a hub.
+    pub(crate) fn of_hub(target: &Target, options: &Options) -> Result<Self, Failure> {
+        let path = target.url.path().trim_end_matches('/');
+        // Nobody publishes where it is subscribed.
+        let url = Url::parse(&format!("ws://{}{path}/ws?topic=publisher", target.url.authority()))?;
+        Self::websocket(&Target { url, address: target.address }, options, vec!["tautline".into()])
+    }
+
+    /// Sends an event that begins with `stamp` to the subscribers of a hub.
+    pub(crate) fn publish_event(&mut self, stamp: &[u8; STAMP_TEXT], size: usize) -> Result<(), Failure> {
+        let mut text = String::new();
+        push_event(&mut text, stamp, size)?;
+        self.publish(&text)
+    }
+
+    /// Sends events that were due at `stamps`, in one message.
+    pub(crate) fn publish_events(&mut self, stamps: &[u64], size: usize) -> Result<(), Failure> {
+        let mut text = String::new();
+        stamps.iter().try_for_each(|stamp| push_event(&mut text, &stamp_text(*stamp), size))?;
+        self.publish(&text)
     }
 
     /// Sends it. A POST waits for its answer.
@@ -66,6 +95,14 @@ impl Publisher {
             Self::Http(_) => 0,
         }
     }
+}
+
+/// Appends the block that publishes an event of `size` bytes.
+fn push_event(text: &mut String, stamp: &[u8; STAMP_TEXT], size: usize) -> Result<(), Failure> {
+    *text += &format!("topic: {TOPIC}\ndata: {}", std::str::from_utf8(stamp)?);
+    text.extend((STAMP_TEXT..size).map(|at| char::from(b'a' + (at % 26) as u8)));
+    *text += "\n\n";
+    Ok(())
 }
 
 /// The handler of the publishing WebSocket.

@@ -41,6 +41,7 @@ impl Servers {
         }
         let command = match &options.server {
             Some(command) => command.split_whitespace().map(String::from).collect(),
+            None if options.command.is_of_hub() => hub(options)?,
             None => echo(options)?,
         };
         let mut child = role(ROLE)?;
@@ -86,6 +87,14 @@ impl Drop for Keeper {
         self.stdin = None;
         let _ = self.child.wait();
     }
+}
+
+/// This program in the role of a hub.
+fn hub(options: &Options) -> Result<Vec<String>, Failure> {
+    let program = std::env::current_exe()?;
+    let program = program.to_str().ok_or("this program's path is not UTF-8")?;
+    let history = options.history.map(|events| ["--history".into(), events.to_string()]);
+    Ok([program, crate::hub::ROLE].into_iter().map(String::from).chain(history.into_iter().flatten()).collect())
 }
 
 /// The example `echo` beside this program.

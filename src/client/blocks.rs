@@ -4,7 +4,7 @@ use super::cursors::{Scope, topic_of};
 use super::event::{Cause, Gaps, Lane, Message, Presence, Refused, SessionEvent};
 use super::ladder::Transport;
 use super::line::{Advice, Line, Read, Role, Watch, token};
-use super::session::Session;
+use super::session::{Session, within};
 use crate::hub::{Cursor, RESERVED_EVENTS};
 use crate::input::Input;
 use crate::output::Output;
@@ -21,8 +21,12 @@ const LONGEST_HEARTBEAT: Duration = Duration::from_secs(600);
 /// A poll that outlives its timeout by so much is dead.
 pub(super) const POLL_GRACE: Duration = Duration::from_secs(10);
 
-/// A poll that was answered with nothing is followed by the next one no sooner, counted from its own request.
-const POLL_FLOOR: Duration = Duration::from_secs(1);
+/// A poll that was answered with nothing before its time is followed by the next one after so long at least, and at most by
+/// [`POLL_SPREAD`] later: all of a server's that lets its connections go come back.
+const POLL_PAUSE: Duration = Duration::from_millis(100);
+
+/// See [`POLL_PAUSE`].
+const POLL_SPREAD: Duration = Duration::from_secs(1);
 
 /// What a look at a lane came to.
 pub(super) enum Step {
@@ -38,7 +42,7 @@ pub(super) enum Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Message(Option<Cursor>),
-    Gap,
+    Gap(Scope),
     Presence,
     Subscribed,
     Unsubscribed,
@@ -160,12 +164,13 @@ impl Session {
             // A trial's changes are told by the feed.
             Some(b"presence") if role != Role::Trial || peek.data.starts_with(b"here ") => Fate::Report(Kind::Presence),
             Some(_) if role == Role::Errand => Fate::Pass,
-            Some(b"gap") => Fate::Report(Kind::Gap),
+            Some(b"gap") => Fate::Report(Kind::Gap(line.scope)),
             Some(b"subscribed") if stale || !self.cursors.has(topic) => Fate::Pass,
             Some(b"subscribed") => Fate::Report(Kind::Subscribed),
             Some(b"unsubscribed") => Fate::Report(Kind::Unsubscribed),
             Some(_) => Fate::Pass,
-            None if role == Role::Errand || stale || !self.cursors.has(topic) => Fate::Pass,
+            // Of a topic that was not asked for, too: a server may add the user's own.
+            None if role == Role::Errand || stale => Fate::Pass,
             None => match peek.id.map(|id| core::str::from_utf8(id).ok().and_then(|id| Cursor::parse(id).ok())) {
                 Some(Some(cursor)) if self.cursors.admit(topic, cursor) => Fate::Report(Kind::Message(Some(cursor))),
                 Some(Some(_)) => Fate::Duplicate,
@@ -201,21 +206,17 @@ impl Session {
                 self.acks.lent(cursor.is_some());
                 SessionEvent::Message(Message { cursor, topic, event: event.event, data: event.data })
             }
-            Kind::Gap => {
+            Kind::Gap(scope) => {
                 for gap in Gaps::new(event.data) {
                     if gap.reason != super::event::GapReason::Expired {
-                        self.cursors.forget(gap.topic);
+                        self.cursors.forget(gap.topic, scope);
                     }
                 }
                 SessionEvent::Gap(Gaps::new(event.data))
             }
             Kind::Presence => SessionEvent::Presence { topic, presence: Presence::new(event.data) },
             Kind::Subscribed => {
-                self.cursors.caught_up(topic);
-                // The others have come as far: without it the next connection would begin behind what this topic brought.
-                if let Ok(cursor) = Cursor::parse(event.data) {
-                    self.cursors.reach(cursor, Scope::Live);
-                }
+                self.cursors.caught_up(topic, Cursor::parse(event.data).ok());
                 SessionEvent::Subscribed { topic }
             }
             Kind::Unsubscribed => {
@@ -264,10 +265,9 @@ impl Session {
     fn position(&mut self, lane: Lane, cursor: Cursor, now: Instant) {
         let Some(line) = &mut self.lanes[lane.index()] else { return };
         line.positioned = true;
-        let attaches = line.transport != Transport::LongPoll && line.attached.is_none();
-        let scope = if attaches || line.transport == Transport::LongPoll { Scope::Attached } else { Scope::Live };
-        self.cursors.reach(cursor, scope);
-        if attaches {
+        self.cursors.reach(cursor, line.scope);
+        if line.transport != Transport::LongPoll && line.attached.is_none() {
+            line.scope = Scope::Shared;
             self.attached(lane, now);
         }
     }
@@ -282,21 +282,23 @@ impl Session {
                     return self.lost(lane, Cause::Ended, Advice::default(), now);
                 }
                 line.exchange = super::line::Exchange::Idle;
-                // The first poll of a connection is answered at once; a later one only if it brought something, or is a server's
-                // that must not be asked again and again.
-                let quick = now.saturating_duration_since(line.asked) < POLL_FLOOR;
-                let empty = line.events == 0;
+                // The first poll of a connection is answered at once; a later one only if it brought something.
+                let early = now.saturating_duration_since(line.asked) < self.endpoint.config.poll;
                 let first = line.attached.is_none();
-                line.poll_at = Some(if quick && empty && !first { line.asked + POLL_FLOOR } else { now });
+                let pause = line.events == 0 && early && !first;
+                line.poll_at = Some(now);
                 line.watch(Watch::Silence, None);
+                if pause {
+                    let at = now + POLL_PAUSE + within(POLL_SPREAD, self.draw());
+                    if let Some(line) = &mut self.lanes[lane.index()] {
+                        line.poll_at = Some(at);
+                    }
+                }
                 if first {
                     self.attached(lane, now);
                 }
             }
-            _ => {
-                let advice = line.stream_advice();
-                self.lost(lane, Cause::Ended, advice, now);
-            }
+            _ => self.lost(lane, Cause::Ended, Advice::default(), now),
         }
     }
 }

@@ -52,6 +52,8 @@ impl From<TopicError> for SubscribeError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Added {
     New,
+    /// It was there, and is to come from another place.
+    Again,
     Already,
 }
 
@@ -66,8 +68,32 @@ pub(super) struct Cursors {
 #[derive(Debug)]
 struct Topic {
     name: Box<str>,
-    /// Its own cursor, while it catches up.
-    own: Option<Cursor>,
+    own: Own,
+}
+
+/// A topic's own cursor, while it catches up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Own {
+    /// The connection's counts.
+    None,
+    /// It was asked for on an open connection, from now on: whatever comes of it first is new, be it older than what came of others.
+    Fresh,
+    At(Cursor),
+}
+
+impl Own {
+    fn cursor(self) -> Option<Cursor> {
+        match self {
+            Self::At(cursor) => Some(cursor),
+            Self::None | Self::Fresh => None,
+        }
+    }
+}
+
+impl From<Option<Cursor>> for Own {
+    fn from(cursor: Option<Cursor>) -> Self {
+        cursor.map_or(Self::None, Self::At)
+    }
 }
 
 impl Cursors {
@@ -92,9 +118,9 @@ impl Cursors {
     pub(super) fn add(&mut self, name: &str, own: Option<Cursor>) -> Result<Added, SubscribeError> {
         check_name(name)?;
         if let Some(topic) = self.topic(name) {
-            // Asked for again from an older place: it catches up from there.
-            topic.own = own.or(topic.own);
-            return Ok(if own.is_some() { Added::New } else { Added::Already });
+            let Some(own) = own else { return Ok(Added::Already) };
+            topic.own = Own::At(own);
+            return Ok(Added::Again);
         }
         if self.topics.len() == MAX_TOPICS {
             return Err(TopicError::TooManyTopics { limit: MAX_TOPICS }.into());
@@ -104,7 +130,7 @@ impl Cursors {
             return Err(SubscribeError::Query { limit: MAX_TOPICS_QUERY });
         }
         self.query = query;
-        self.topics.push(Topic { name: name.into(), own });
+        self.topics.push(Topic { name: name.into(), own: own.into() });
         Ok(Added::New)
     }
 
@@ -117,64 +143,102 @@ impl Cursors {
 
     /// Whether an event is new, by the cursor that counts for its topic; if so that cursor is moved.
     pub(super) fn admit(&mut self, topic: &str, id: Cursor) -> bool {
-        let cursor = match self.topic(topic) {
-            Some(Topic { own: Some(own), .. }) => own,
+        match self.topic(topic) {
+            Some(Topic { own: own @ (Own::Fresh | Own::At(_)), .. }) => {
+                let new = own.cursor().is_none_or(|own| is_above(id, own));
+                if new {
+                    *own = Own::At(id);
+                }
+                new
+            }
             _ => {
                 let new = self.main.is_none_or(|main| is_above(id, main));
                 if new {
                     self.main = Some(id);
                 }
-                return new;
+                new
             }
-        };
-        let new = is_above(id, *cursor);
-        if new {
-            *cursor = id;
         }
-        new
     }
 
-    /// Everything up to here was sent of the topics that do not catch up. Of those that do only a `tautline.subscribed` says that they have.
+    /// Everything up to here was sent of the topics in `scope`. Where that is all of them, those that have come as far as the others need
+    /// no cursor of their own any more.
     pub(super) fn reach(&mut self, position: Cursor, scope: Scope) {
         if self.main.is_none_or(|main| is_above(position, main)) {
             self.main = Some(position);
         }
         let Some(main) = self.main else { return };
-        if scope == Scope::Attached && !self.fits() {
-            // The request named the oldest cursor for all: it speaks for these, too.
+        if scope == Scope::All {
             for topic in &mut self.topics {
-                if let Some(own) = topic.own {
+                if let Own::At(own) = topic.own {
                     let own = if is_above(position, own) { position } else { own };
-                    topic.own = Some(own).filter(|own| *own != main && !is_above(*own, main));
+                    topic.own = Some(own).filter(|own| *own != main && !is_above(*own, main)).into();
                 }
             }
         }
     }
 
-    /// Whether a request has room for the topics' own cursors.
-    fn fits(&self) -> bool {
-        let own = self.topics.iter().filter(|topic| topic.own.is_some()).count();
-        self.query + own * 51 <= MAX_TOPICS_QUERY
+    /// Whether a topic has a cursor of its own.
+    pub(super) fn is_catching_up(&self) -> bool {
+        self.topics.iter().any(|topic| topic.own != Own::None)
+    }
+
+    /// A topic without a cursor of its own is asked for on an open connection.
+    pub(super) fn freshen(&mut self, topic: &str) {
+        if let Some(Topic { own: own @ Own::None, .. }) = self.topic(topic) {
+            *own = Own::Fresh;
+        }
+    }
+
+    /// The connection is gone: what was asked for from now on goes on with the others.
+    pub(super) fn disconnected(&mut self) {
+        for topic in &mut self.topics {
+            if topic.own == Own::Fresh {
+                topic.own = Own::None;
+            }
+        }
     }
 
     /// The topic's own cursor, while it catches up.
     pub(super) fn own(&self, topic: &str) -> Option<Cursor> {
-        self.topics.iter().find(|other| &*other.name == topic)?.own
+        self.topics.iter().find(|other| &*other.name == topic)?.own.cursor()
     }
 
-    /// A topic has caught up.
-    pub(super) fn caught_up(&mut self, topic: &str) {
+    /// A topic has caught up: of all that have no cursors of their own everything up to `position` was sent.
+    pub(super) fn caught_up(&mut self, topic: &str, position: Option<Cursor>) {
         if let Some(topic) = self.topic(topic) {
-            topic.own = None;
+            topic.own = Own::None;
+        }
+        if let Some(position) = position {
+            self.reach(position, Scope::Shared);
         }
     }
 
-    /// The log does not know the cursor of this topic: what comes next is compared with nothing.
-    pub(super) fn forget(&mut self, topic: &str) {
-        match self.topic(topic) {
-            Some(Topic { own: Some(own), .. }) => *own = Cursor::START,
-            _ => self.main = self.main.map(|_| Cursor::START),
+    /// The log does not know the cursor of this topic: what comes next is compared with nothing. A topic's own goes alone, where the
+    /// request named it: the others go on.
+    pub(super) fn forget(&mut self, topic: &str, scope: Scope) {
+        let own = match self.topic(topic) {
+            Some(Topic { own: Own::Fresh, .. }) => true,
+            Some(Topic { own: Own::At(own), .. }) => {
+                *own = Cursor::START;
+                true
+            }
+            _ => false,
+        };
+        if !own || scope == Scope::All {
+            self.main = self.main.map(|_| Cursor::START);
         }
+    }
+
+    /// For which topics the positions of an answer to [`query`](Self::query) speak.
+    pub(super) fn scope(&self) -> Scope {
+        if self.is_catching_up() && !self.fits() { Scope::All } else { Scope::Shared }
+    }
+
+    /// Whether all own cursors go into a query.
+    fn fits(&self) -> bool {
+        let own = self.topics.iter().filter(|topic| topic.own.cursor().is_some()).count();
+        self.query + own * 51 <= MAX_TOPICS_QUERY
     }
 
     /// Appends `topic=…&…&lastId=…`. Own cursors that would make it too long are left out, and the oldest cursor of all is named
@@ -186,7 +250,7 @@ impl Cursors {
         // Writing to a string does not fail.
         for topic in &self.topics {
             let _ = write!(to, "topic={}", topic.name);
-            match topic.own {
+            match topic.own.cursor() {
                 Some(own) if fits => {
                     let _ = write!(to, "@{}", text(own).as_str());
                 }
@@ -205,13 +269,13 @@ impl Cursors {
     }
 }
 
-/// What a position block is the end of.
+/// For which topics a position block speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// Nothing: it is a heartbeat.
-    Live,
-    /// An attach, or an answer to a poll.
-    Attached,
+    /// Those that have no cursors of their own.
+    Shared,
+    /// All: there were too many own cursors for the request, and it named none of them.
+    All,
 }
 
 /// Whether `a` is behind `b` in its log. Of two logs the newer replaces the older, and the newer is the one that comes.
@@ -281,7 +345,7 @@ mod tests {
         assert!(
             cursors.admit("a", in_log(9, 1)) && cursors.admit("a", in_log(2, 2)) && !cursors.admit("a", in_log(1, 2))
         );
-        cursors.reach(in_log(0, 3), Scope::Live);
+        cursors.reach(in_log(0, 3), Scope::Shared);
         assert_eq!(cursors.main(), Some(in_log(0, 3)));
     }
 
@@ -294,22 +358,40 @@ mod tests {
         assert!(!cursors.admit("b", at(2)) && cursors.admit("b", at(3)) && cursors.admit("a", at(11)));
         assert!(cursors.admit("b", at(4)), "older than the other topics' cursor");
         assert_eq!(query(&cursors), "topic=a&topic=b@7-4-00000001&lastId=7-11-00000001&");
-        cursors.reach(at(12), Scope::Live);
-        assert!(cursors.admit("b", at(5)), "a heartbeat does not speak for it");
-        cursors.caught_up("b");
-        assert!(!cursors.admit("b", at(12)) && cursors.admit("b", at(13)));
+        cursors.reach(at(12), Scope::Shared);
+        assert!(cursors.admit("b", at(5)), "a position does not speak for it");
+        cursors.caught_up("b", Some(at(20)));
+        assert_eq!(query(&cursors), "topic=a&topic=b&lastId=7-20-00000001&");
+        assert!(!cursors.admit("b", at(20)) && !cursors.admit("a", at(20)) && cursors.admit("b", at(21)));
     }
 
     #[test]
-    fn an_own_cursor_outlasts_the_position_of_an_attach() {
+    fn a_topic_that_is_asked_for_from_now_on_may_bring_older_events_than_the_others_until_it_has_caught_up() {
+        let mut cursors = Cursors::default();
+        cursors.add("a", None).unwrap();
+        cursors.admit("a", at(10));
+        cursors.add("b", None).unwrap();
+        cursors.freshen("b");
+        assert!(cursors.is_catching_up());
+        assert!(cursors.admit("b", at(8)) && !cursors.admit("b", at(8)) && cursors.admit("b", at(9)));
+        cursors.caught_up("b", None);
+        assert!(!cursors.is_catching_up() && !cursors.admit("b", at(10)));
+        // Before anything came of it, it goes on with the others.
+        cursors.add("c", None).unwrap();
+        cursors.freshen("c");
+        cursors.disconnected();
+        assert_eq!(query(&cursors), "topic=a&topic=b&topic=c&lastId=7-10-00000001&");
+    }
+
+    #[test]
+    fn where_a_request_named_no_own_cursors_its_positions_end_those_that_they_reached() {
         let mut cursors = Cursors::default();
         cursors.set_main(Some(at(10)));
         cursors.add("b", Some(at(2))).unwrap();
-        // The others have come so far. What there is of this topic may still be on its way, with older ids.
-        cursors.reach(at(15), Scope::Attached);
-        assert!(cursors.admit("b", at(3)));
-        assert_eq!(query(&cursors), "topic=b@7-3-00000001&lastId=7-15-00000001&");
-        cursors.caught_up("b");
+        // A part of a poll's answer: not as far as the others.
+        cursors.reach(at(7), Scope::All);
+        assert_eq!(query(&cursors), "topic=b@7-7-00000001&lastId=7-10-00000001&");
+        cursors.reach(at(15), Scope::All);
         assert_eq!(query(&cursors), "topic=b&lastId=7-15-00000001&");
     }
 
@@ -320,9 +402,10 @@ mod tests {
         for i in 0..MAX_TOPICS {
             cursors.add(&format!("topic-{i:030}"), Some(at(500))).unwrap();
         }
-        cursors.reach(at(700), Scope::Attached);
+        let scope = cursors.scope();
+        cursors.reach(at(700), scope);
         assert_eq!(cursors.own(&format!("topic-{:030}", 0)), Some(at(700)), "a part of a poll's answer");
-        cursors.reach(at(1000), Scope::Attached);
+        cursors.reach(at(1000), scope);
         assert_eq!(cursors.own(&format!("topic-{:030}", 0)), None);
     }
 
@@ -330,8 +413,13 @@ mod tests {
     fn a_cursor_that_the_log_does_not_know_drops_nothing() {
         let mut cursors = Cursors::default();
         cursors.set_main(Some(at(100)));
-        cursors.forget("a");
+        cursors.forget("a", Scope::Shared);
         assert!(cursors.admit("a", at(3)) && !cursors.admit("a", at(3)));
+        cursors.add("b", Some(at(50))).unwrap();
+        cursors.forget("b", Scope::Shared);
+        assert_eq!(query(&cursors), "topic=b@0&lastId=7-3-00000001&");
+        cursors.forget("b", Scope::All);
+        assert_eq!(query(&cursors), "topic=b@0&lastId=0&");
     }
 
     #[test]
@@ -341,6 +429,7 @@ mod tests {
         for i in 0..MAX_TOPICS {
             cursors.add(&format!("topic-{i:030}"), Some(at(500 - i as u64))).unwrap();
         }
+        assert_eq!(cursors.scope(), Scope::All);
         let text = query(&cursors);
         assert!(!text.contains('@') && text.ends_with("lastId=7-373-00000001&"), "{text}");
         assert!(text.len() <= MAX_TOPICS_QUERY + 60);

@@ -4,6 +4,7 @@
 //! connection that found them gives them back to the input and says how many there are, and the parser takes them from there, in place.
 
 use super::config::Endpoint;
+use super::cursors::Scope;
 use super::event::Cause;
 use super::ladder::Transport;
 use crate::http::client::{self, Client};
@@ -83,6 +84,8 @@ pub(super) struct Line {
     pub(super) seed: Seed,
     /// A position block came with the present answer.
     pub(super) positioned: bool,
+    /// For which topics its positions speak, until it has attached; of a poll, in the present answer.
+    pub(super) scope: Scope,
 }
 
 pub(super) enum Wire {
@@ -126,7 +129,7 @@ pub(super) enum Read {
 /// What a server says about coming back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Advice {
-    /// Not before: `Retry-After`, or `retry:` of a stream.
+    /// Not before: `Retry-After`.
     pub(super) after: Option<Duration>,
     /// At a random time within: the reason of a 1012 or 1013.
     pub(super) window: Option<Duration>,
@@ -155,6 +158,7 @@ impl Line {
             fed: false,
             seed: [0; 16],
             positioned: false,
+            scope: Scope::Shared,
         }
     }
 
@@ -268,7 +272,7 @@ impl Line {
                 Ok(Some(client::Event::Closed(http::Closed::Error(error)))) | Err(error) => {
                     Read::Lost(Cause::Http(error), Advice::default())
                 }
-                Ok(Some(client::Event::Closed(_))) => Read::Lost(Cause::Ended, self.stream_advice()),
+                Ok(Some(client::Event::Closed(_))) => Read::Lost(Cause::Ended, Advice::default()),
                 Ok(None) => Read::Dry,
             },
         }
@@ -311,7 +315,7 @@ impl Line {
 
     /// Whether a block is coming in right now.
     pub(super) fn is_mid_block(&self) -> bool {
-        self.parser.is_mid_event()
+        self.parser.is_collecting()
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
@@ -349,10 +353,17 @@ impl Line {
         self.exchange == Exchange::Idle && matches!(&self.wire, Wire::Http(http) if http.is_ready())
     }
 
-    /// `retry:` of the stream, which speaks for streams alone.
-    pub(super) fn stream_advice(&self) -> Advice {
-        let after = self.parser.retry().filter(|_| self.transport == Transport::EventStream).map(Duration::from_millis);
-        Advice { after, window: None }
+    /// `retry:` of an event stream.
+    pub(super) fn retry(&self) -> Option<Duration> {
+        self.parser.retry().filter(|_| self.transport == Transport::EventStream).map(Duration::from_millis)
+    }
+
+    /// The WebSocket, if it is open and somebody is to be told that it is let go of.
+    pub(super) fn into_open_websocket(self) -> Option<Box<Connection>> {
+        match self.wire {
+            Wire::WebSocket(connection) if !connection.is_ended() => Some(connection),
+            _ => None,
+        }
     }
 }
 

@@ -33,11 +33,12 @@
 //! let (now, lane) = (Instant::ORIGIN, Lane::ALL[0]);
 //! let mut out = Output::new();
 //! // It wants a connection for its first lane.
-//! let wish = session.next_event(lane, &mut Input::new(&mut []), &mut out, now);
+//! let mut nothing = Input::new(&mut []);
+//! let wish = session.next_event(lane, &mut nothing, &mut out, now);
 //! assert!(matches!(wish, Some(SessionEvent::Connect(to)) if to == lane));
 //! // The caller makes it and says so; the request is in the lane's output.
 //! session.connected(lane, now);
-//! assert!(session.next_event(lane, &mut Input::new(&mut []), &mut out, now).is_none());
+//! assert!(session.next_event(lane, &mut nothing, &mut out, now).is_none());
 //! assert!(out.chunks().next().unwrap().starts_with(b"GET /hub/ws?topic=prices HTTP/1.1\r\n"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

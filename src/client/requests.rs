@@ -7,7 +7,7 @@ use super::event::{Cause, Closed, Lane, Refused};
 use super::ladder::Transport;
 use super::line::{Advice, Exchange, Line, Role, Watch, Wire};
 use super::outgoing::Outgoing;
-use super::session::Session;
+use super::session::{Session, within};
 use crate::backoff::{Backoff, BackoffConfig, CEILING, FLOOR};
 use crate::http::{Request, RequestError};
 use crate::hub::Cursor;
@@ -193,11 +193,25 @@ impl Session {
     pub(super) fn attach_query(&self, path: &str) -> String {
         let mut target = String::from(path);
         self.cursors.query(&mut target);
-        if self.endpoint.config.acknowledge != Acknowledge::Never {
+        // On a poll it would say that the cursor is an acknowledgement, which is for the caller to say.
+        let acknowledges = match self.endpoint.config.acknowledge {
+            Acknowledge::Never => false,
+            Acknowledge::Automatic => true,
+            Acknowledge::ByCaller => !path.starts_with("/poll"),
+        };
+        if acknowledges {
             target.push_str("ack=1&");
         }
         target.truncate(target.trim_end_matches(['&', '?']).len());
         target
+    }
+
+    /// For which topics the positions speak that answer a request made now.
+    pub(super) fn note_scope(&mut self, lane: Lane) {
+        let scope = self.cursors.scope();
+        if let Some(line) = &mut self.lanes[lane.index()] {
+            line.scope = scope;
+        }
     }
 
     /// The WebSocket is open: the token goes before everything else.
@@ -223,6 +237,7 @@ impl Session {
                     }
                 } else {
                     let target = self.attach_query("/events?");
+                    self.note_scope(lane);
                     let probe = self.endpoint.config.probe;
                     self.write_request(lane, ("GET", &target, b""), (Watch::Probe, Some(now + probe)), out, now);
                 }
@@ -242,6 +257,7 @@ impl Session {
             None => (Duration::ZERO, (Watch::Probe, Some(now + self.endpoint.config.probe))),
         };
         let query = self.attach_query("/poll?");
+        self.note_scope(lane);
         let between = if query.contains('?') { '&' } else { '?' };
         let target = format!("{query}{between}timeout={}", timeout.as_secs());
         self.write_request(lane, ("GET", &target, b""), watch, out, now);
@@ -290,6 +306,10 @@ impl Session {
 
     /// Commands, acknowledgements and publications on a WebSocket, as far as they fit.
     fn write_messages(&mut self, lane: Lane, out: &mut Output, now: Instant) {
+        while let Some(at) = self.later.iter().position(|(due, _)| *due <= now) {
+            let (_, topic) = self.later.swap_remove(at);
+            self.command(Command::Subscribe(topic));
+        }
         let Some(Line { wire: Wire::WebSocket(connection), .. }) = &mut self.lanes[lane.index()] else { return };
         let mut send =
             |block: &[u8], out: &mut Output| connection.send_text(core::str::from_utf8(block).unwrap_or_default(), out);
@@ -358,7 +378,7 @@ impl Session {
 
     /// Whether a connection for POSTs is to be made.
     pub(super) fn needs_errand(&mut self, transport: Transport, now: Instant) -> bool {
-        if transport == Transport::LongPoll {
+        if transport == Transport::LongPoll && self.poll_acknowledges() {
             // The next poll says it.
             self.acks.sent();
         }
@@ -420,24 +440,44 @@ impl Session {
         let later = matches!(refused.status, 429 | 503);
         match (refused.command, refused.key, refused.topic) {
             ("publish", Some(key), _) if later => {
-                let random = self.draw();
-                let after = refused.after.unwrap_or(FLOOR).clamp(FLOOR, CEILING);
-                // Some time later still, so that those that were refused together do not come back together.
-                let spread = Duration::from_nanos(((after.as_nanos() / 4 * u128::from(random)) >> 64) as u64);
-                self.outgoing.postpone(key, now + after + spread);
+                let at = now + self.later_than(refused.after);
+                self.outgoing.postpone(key, at);
             }
             ("publish", Some(key), _) => drop(self.outgoing.settle(key)),
+            // Which one it means shows when they are sent again; their keys keep them from being published twice.
+            ("publish", None, _) if later && refused.after.is_some() && self.outgoing.has_sent() => {
+                let at = now + self.later_than(refused.after);
+                self.outgoing.postpone_all(at);
+            }
+            ("subscribe", _, Some(topic)) if refused.after.is_some() && self.cursors.has(topic) => {
+                let at = now + self.later_than(refused.after);
+                self.later.retain(|(_, waiting)| **waiting != *topic);
+                self.later.push((at, topic.into()));
+            }
             // It would be the same with the next request, which it would spoil for the other topics.
-            ("subscribe", _, Some(topic)) if !later => drop(self.cursors.remove(topic)),
+            ("subscribe", _, Some(topic)) => drop(self.cursors.remove(topic)),
             _ => {}
         }
     }
 
+    /// What the server asked for, and up to a quarter more: those that were refused together do not come back together.
+    fn later_than(&mut self, after: Option<Duration>) -> Duration {
+        let after = after.unwrap_or(FLOOR).clamp(FLOOR, CEILING);
+        after + within(after / 4, self.draw())
+    }
+
+    /// Whether a poll's cursor is an acknowledgement: not where the caller gives them.
+    fn poll_acknowledges(&self) -> bool {
+        self.endpoint.config.acknowledge != Acknowledge::ByCaller
+    }
+
     /// When the way up beside this feed wants to be looked at.
     pub(super) fn way_up_timeout(&self, feed: &Line) -> Option<Instant> {
-        let acks = self.acks.due().filter(|_| feed.transport != Transport::LongPoll);
+        let by_poll = feed.transport == Transport::LongPoll && self.poll_acknowledges();
+        let acks = self.acks.due().filter(|_| !by_poll);
         if feed.is_websocket() {
-            return earlier(self.outgoing.pause(), acks);
+            let later = self.later.iter().map(|(due, _)| *due).min();
+            return earlier(earlier(self.outgoing.pause(), later), acks);
         }
         if self.with_role(Role::Errand).is_some_and(|(_, line)| line.exchange != Exchange::Idle || line.is_connecting())
         {

@@ -14,7 +14,7 @@ use crate::hub::Cursor;
 use crate::input::Input;
 use crate::output::Output;
 use crate::time::{Instant, earlier};
-use crate::ws::{ClientHandshake, CloseCode, HandshakeConfig, Seed};
+use crate::ws::{ClientHandshake, CloseCode, Connection, HandshakeConfig, Seed};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::format;
@@ -25,6 +25,9 @@ use core::fmt;
 use core::hash::Hasher;
 use core::time::Duration;
 use siphasher::sip::SipHasher13;
+
+/// The longest base of the backoff that a `retry:` sets: a mistyped one must not end a client for good.
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
 /// A subscriber of a hub across connections and transports. See the [module](super) for what it promises.
 ///
@@ -38,7 +41,9 @@ use siphasher::sip::SipHasher13;
 ///   read for a lane belong to the connection that its last `Connect` asked for.
 /// - [`handle_eof`](Self::handle_eof) says that a lane's connection ended, in whatever way.
 /// - No order of calls is wrong. Nothing is held back for a caller that comes late; what it did not do by a deadline counts as failed.
-/// - A session without topics does not connect: publications wait for the first [`subscribe`](Self::subscribe).
+/// - A session without topics does not connect: publications wait for the first [`subscribe`](Self::subscribe). Keys, by which a
+///   publication that is sent again is known, are a session's, and a session begins with an attach; who only publishes subscribes to a topic in
+///   which little happens, or to the one it publishes to, or sends `POST /publish` by itself.
 ///
 /// ```text
 ///            subscribe                connected, first block, position block
@@ -60,6 +65,8 @@ pub struct Session {
     pub(super) commands: Vec<Command>,
     /// Topics that the feed was told to let go of, and has not said so: what comes of them is of before.
     pub(super) leaving: Vec<Box<str>>,
+    /// Subscriptions that the feed's server refused, and when it may be asked again.
+    pub(super) later: Vec<(Instant, Box<str>)>,
     pub(super) errand: Errand,
     pub(super) acks: Acks,
     /// The session's token, as the server gave it.
@@ -89,12 +96,18 @@ enum Phase {
 }
 
 /// What is to be told, beyond what lies in an input.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Say {
     Connect(Lane),
-    Drop(Lane),
+    /// With a WebSocket that is still to say so.
+    Drop(Lane, Option<Box<Connection>>),
     Attached(Transport),
-    Lost { transport: Transport, cause: Cause, wait: Duration, next: Transport },
+    Lost {
+        transport: Transport,
+        cause: Cause,
+        wait: Duration,
+        next: Transport,
+    },
     Closed(Closed),
 }
 
@@ -115,6 +128,7 @@ impl Session {
             outgoing: Outgoing::default(),
             commands: Vec::new(),
             leaving: Vec::new(),
+            later: Vec::new(),
             acks: Acks::default(),
             token: None,
             says: VecDeque::new(),
@@ -143,8 +157,14 @@ impl Session {
         if self.is_over() {
             return Err(SubscribeError::Closed);
         }
-        if self.cursors.add(topic, from)? == Added::New {
-            self.topics_changed(Command::Subscribe(topic.into()));
+        match self.cursors.add(topic, from)? {
+            Added::New => self.topics_changed(Command::Subscribe(topic.into())),
+            // Only what the server lets go of first comes from another place.
+            Added::Again => {
+                self.topics_changed(Command::Unsubscribe(topic.into()));
+                self.topics_changed(Command::Subscribe(topic.into()));
+            }
+            Added::Already => {}
         }
         Ok(())
     }
@@ -217,7 +237,10 @@ impl Session {
             }
             (_, Transport::EventStream) => Wire::Http(Box::new(Client::new(self.endpoint.stream.clone(), now))),
             (_, Transport::WebSocket) => match self.handshake(now) {
-                Some(handshake) => Wire::Handshake(Box::new(handshake)),
+                Some(handshake) => {
+                    self.note_scope(lane);
+                    Wire::Handshake(Box::new(handshake))
+                }
                 None => return self.lost(lane, Cause::ConnectFailed, Advice::default(), now),
             },
         };
@@ -257,11 +280,11 @@ impl Session {
     ) -> Option<SessionEvent<'i>> {
         self.acks.received(&self.cursors, &self.endpoint.config, now);
         loop {
-            if let Some(say) = self.says.pop_front() {
+            if let Some(say) = self.next_say(lane, out, now) {
                 return Some(say.event());
             }
             if let Some((status, key)) = self.refusals.pop_front() {
-                let key = Some(&*input.lend_text(key)).filter(|key| !key.is_empty());
+                let key = Some(input.lend_text(key)).filter(|key| !key.is_empty());
                 let cause = if status == 413 { "longer than the output's limit" } else { "the POST was refused" };
                 return Some(SessionEvent::Refused(Refused {
                     status,
@@ -273,20 +296,17 @@ impl Session {
                 }));
             }
             self.tend(now);
-            if !self.says.is_empty() {
-                continue;
+            if let Some(say) = self.next_say(lane, out, now) {
+                return Some(say.event());
             }
             if let Phase::Closing(closed) = self.phase {
                 input.skip_all();
-                self.leave(lane, out, now);
+                self.drop_lane(lane);
                 if self.lanes.iter().all(Option::is_none) {
                     self.phase = Phase::Closed;
                     self.says.push_back(Say::Closed(closed));
                 }
-                if self.says.is_empty() {
-                    return None;
-                }
-                continue;
+                return self.next_say(lane, out, now).map(Say::event);
             }
             match self.step(lane, input, out, now) {
                 super::blocks::Step::Again => {}
@@ -413,9 +433,9 @@ impl Session {
     }
 
     fn climb_at(&self) -> Option<Instant> {
-        self.ladder
-            .climb_at()
-            .filter(|_| self.with_role(Role::Trial).is_none() && self.ladder.candidate(None).is_some())
+        // Own cursors are a connection's: two that bring the same topic would have to have two.
+        let ready = self.with_role(Role::Trial).is_none() && !self.cursors.is_catching_up();
+        self.ladder.climb_at().filter(|_| ready && self.ladder.candidate(None).is_some())
     }
 
     fn open(&mut self, role: Role, transport: Transport, now: Instant) {
@@ -429,18 +449,41 @@ impl Session {
     pub(super) fn reopen(&mut self, lane: Lane, now: Instant) {
         if let Some(line) = &mut self.lanes[lane.index()] {
             line.reconnect(&self.endpoint, now);
-            self.says.push_back(Say::Drop(lane));
+            self.says.push_back(Say::Drop(lane, None));
             self.says.push_back(Say::Connect(lane));
         }
     }
 
-    pub(super) fn drop_lane(&mut self, lane: Lane) -> Option<Line> {
+    /// Lets go of a lane's connection, in order where it is an open WebSocket.
+    pub(super) fn drop_lane(&mut self, lane: Lane) -> Option<Dropped> {
         let line = self.lanes[lane.index()].take()?;
-        self.says.push_back(Say::Drop(lane));
         if line.role == Role::Errand {
             self.errand.gone(&mut self.outgoing);
         }
-        Some(line)
+        let Line { role, transport, attached, useful, answers, .. } = line;
+        let dropped = Dropped { role, transport, attached, useful, answers, retry: line.retry() };
+        self.says.push_back(Say::Drop(lane, line.into_open_websocket()));
+        Some(dropped)
+    }
+
+    /// What is to be told next. What a WebSocket has to say at its end goes into its own lane's output, so that waits until this lane is
+    /// asked, and so does what concerns the lane after that.
+    fn next_say(&mut self, lane: Lane, out: &mut Output, now: Instant) -> Option<Say> {
+        let mut waits = [false; Lane::ALL.len()];
+        let at = self.says.iter().position(|say| match say {
+            Say::Drop(other, Some(_)) if *other != lane => {
+                waits[other.index()] = true;
+                false
+            }
+            Say::Drop(other, _) | Say::Connect(other) => !waits[other.index()],
+            _ => true,
+        })?;
+        let mut say = self.says.remove(at)?;
+        if let Say::Drop(_, Some(connection)) = &mut say {
+            // One that cannot be said any more need not be.
+            let _ = connection.close(Some(CloseCode::NORMAL), "", now, out);
+        }
+        Some(say)
     }
 
     fn drop_all(&mut self) {
@@ -450,6 +493,8 @@ impl Session {
         self.outgoing.unsend();
         self.commands.clear();
         self.leaving.clear();
+        self.later.clear();
+        self.cursors.disconnected();
         self.acks.disconnected();
     }
 
@@ -459,15 +504,23 @@ impl Session {
             // It asked for other topics. It is still due, and will ask for these.
             self.drop_lane(trial);
         }
+        if let Command::Subscribe(topic) | Command::Unsubscribe(topic) = &command {
+            self.later.retain(|(_, waiting)| waiting != topic);
+        }
         match self.feed() {
             Some((_, line)) if line.is_connecting() => {}
-            Some((_, line)) if line.is_websocket() => self.command(command),
+            Some((_, line)) if line.is_websocket() => {
+                if let Command::Subscribe(topic) = &command {
+                    self.cursors.freshen(topic);
+                }
+                self.command(command);
+            }
             Some(_) => self.reattach = true,
             None => {}
         }
     }
 
-    fn command(&mut self, command: Command) {
+    pub(super) fn command(&mut self, command: Command) {
         // The newest word on a topic replaces one that did not go out yet.
         self.commands.retain(|waiting| !waiting.is_replaced_by(&command));
         self.commands.push(command);
@@ -528,12 +581,15 @@ impl Session {
         }
     }
 
-    fn lost_feed(&mut self, line: &Line, cause: Cause, advice: Advice, now: Instant) {
+    fn lost_feed(&mut self, line: &Dropped, cause: Cause, advice: Advice, now: Instant) {
         self.drop_all();
         let stable = self.endpoint.config.backoff.stable;
         let useful = line.useful || line.attached.is_some_and(|since| now.saturating_duration_since(since) >= stable);
         if useful {
             self.ladder.useful();
+        }
+        if let Some(retry) = line.retry {
+            self.backoff.set_base(retry.clamp(FLOOR, LONGEST_RETRY));
         }
         let (random, second) = (self.draw(), self.draw());
         let (mut at_once, mut cause) = (false, cause);
@@ -576,15 +632,17 @@ impl Session {
             self.phase = Phase::Closing(closed);
         }
     }
+}
 
-    /// Lets go of a lane's connection in order.
-    fn leave(&mut self, lane: Lane, out: &mut Output, now: Instant) {
-        if let Some(Line { wire: Wire::WebSocket(connection), .. }) = &mut self.lanes[lane.index()] {
-            // One that cannot be said any more need not be.
-            let _ = connection.close(Some(CloseCode::NORMAL), "", now, out);
-        }
-        self.drop_lane(lane);
-    }
+/// What counts of a connection that was let go of.
+pub(super) struct Dropped {
+    role: Role,
+    transport: Transport,
+    attached: Option<Instant>,
+    useful: bool,
+    answers: u32,
+    /// `retry:` of an event stream.
+    retry: Option<Duration>,
 }
 
 impl fmt::Debug for Session {
@@ -602,7 +660,7 @@ impl Say {
     fn event<'i>(self) -> SessionEvent<'i> {
         match self {
             Self::Connect(lane) => SessionEvent::Connect(lane),
-            Self::Drop(lane) => SessionEvent::Drop(lane),
+            Self::Drop(lane, _) => SessionEvent::Drop(lane),
             Self::Attached(transport) => SessionEvent::Attached(transport),
             Self::Lost { transport, cause, wait, next } => SessionEvent::Lost { transport, cause, wait, next },
             Self::Closed(closed) => SessionEvent::Closed(closed),
@@ -626,18 +684,19 @@ enum Verdict {
 }
 
 impl Verdict {
-    /// The table "Errors and closes" of the protocol. What it calls a mistake is tried on the transports below first where it answers an
-    /// HTTP request: whoever stands between may know no upgrades or no streams.
+    /// The table "Errors and closes" of the protocol. What would happen again is tried on the transports below first: whoever stands
+    /// between may know no upgrades or no streams.
     fn of(cause: Cause, session: bool) -> Self {
         match cause {
             Cause::CloseCode(code) => match code {
-                1002 | 1003 | 1007..=1009 | 4000..=4499 => Self::Stop(Closed::CloseCode(code)),
+                1008 | 4000..=4499 => Self::Stop(Closed::CloseCode(code)),
+                1002 | 1003 | 1007 | 1009 => Self::Fall(Some(Closed::CloseCode(code))),
                 1012 | 1013 => Self::Neutral,
                 _ => Self::Useless,
             },
             Cause::Status(status) => match status {
                 403 if session => Self::WithoutSession,
-                401 | 403 => Self::Stop(Closed::Status(status)),
+                204 | 401 | 403 => Self::Stop(Closed::Status(status)),
                 429 | 503 => Self::Neutral,
                 408 | 500.. => Self::Useless,
                 _ => Self::Fall(Some(Closed::Status(status))),
@@ -653,7 +712,7 @@ impl Verdict {
 }
 
 /// A random part of `window`.
-fn within(window: Duration, random: u64) -> Duration {
+pub(super) fn within(window: Duration, random: u64) -> Duration {
     let nanos = (window.as_nanos() * u128::from(random)) >> 64;
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }

@@ -42,4 +42,4 @@ pub use head::{
 };
 pub use request::{Request, RequestError};
 pub use response::{Response, ResponseError};
-pub use server::{PreparedAnswer, Server, ServerConfig};
+pub use server::{PreparedAnswer, Server, ServerConfig, Suspended};

@@ -1,8 +1,10 @@
 //! One HTTP/1.1 connection, seen from the server (RFC 9112 section 9).
 
 mod prepared;
+mod suspended;
 
 pub use prepared::PreparedAnswer;
+pub use suspended::Suspended;
 
 use crate::http::body::{BodyEvent, BodyReader};
 use crate::http::error::{Closed, Deadline, Error};
@@ -32,7 +34,7 @@ pub struct ServerConfig {
     pub head_deadline: Duration,
     /// From a head's end to its body's end. Default 30 s. Passed: 408.
     pub body_deadline: Duration,
-    /// From a response's end to the next request's first byte. Default 60 s.
+    /// From a response's end to the next request's first byte. Default 75 s: later than balancers and proxies that keep theirs for 60 s, or they would send requests on connections that are being closed.
     pub idle_deadline: Duration,
 }
 
@@ -44,7 +46,7 @@ impl Default for ServerConfig {
             drain: 64 << 10,
             head_deadline: Duration::from_secs(5),
             body_deadline: Duration::from_secs(30),
-            idle_deadline: Duration::from_secs(60),
+            idle_deadline: Duration::from_secs(75),
         }
     }
 }

@@ -109,7 +109,7 @@ pub struct HubConfig {
     pub policies: Policies,
     /// What all histories together may take.
     pub retained: RetainedLimits,
-    /// Publications of one connection.
+    /// Commands of one connection, publications among them.
     pub rate: RateLimit,
     /// For how long a publication's key is remembered, and how many.
     pub keys: KeysLimits,

@@ -4,7 +4,7 @@ use crate::hub::attach::{Delivery, Resume};
 use crate::hub::authority::Identity;
 use crate::hub::config::HubConfig;
 use crate::hub::cursor::{Cursor, LogId, Position};
-use crate::hub::member::{Acknowledging, Behind, Gap, Member, Own, Place};
+use crate::hub::member::{Acknowledging, Behind, Gap, Member, Own, Owns, Place};
 use crate::hub::notice::{self, GapReason};
 use crate::hub::publication::{Carry, Publication};
 use crate::hub::rate::{Bucket, RateExceeded};
@@ -14,6 +14,7 @@ use crate::hub::topic::TopicError;
 use crate::hub::topics::{Subscribed, TopicLimits, Topics, Unsubscribed};
 use crate::time::Instant;
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -40,6 +41,8 @@ pub struct Desk<C> {
     members: Vec<Option<Box<Member>>>,
     /// Members whose cursor is beyond what was applied here: they wait for that.
     ahead: Vec<u32>,
+    /// Those who are no members and give commands, by connection: as whom they did last, and how many they may still give.
+    posters: BTreeMap<u32, (Option<SessionId>, Bucket)>,
 }
 
 /// Who attaches, to what, and from where on.
@@ -122,6 +125,7 @@ impl<C: Carry> Desk<C> {
             retained,
             members: Vec::new(),
             ahead: Vec::new(),
+            posters: BTreeMap::new(),
         }
     }
 
@@ -188,9 +192,18 @@ impl<C: Carry> Desk<C> {
     /// [`TopicError`]: it is subscribed to nothing.
     pub fn attach(&mut self, subscriber: u32, who: &Attachment<'_>) -> Result<(), TopicError> {
         self.detach(subscriber);
-        let mut own = Vec::new();
-        let (at, reason) = self.begin(who.resume, who.head);
-        let mut behind = Behind { at, told: Vec::new(), gaps: Vec::new(), first: true };
+        let mut own = Owns::default();
+        let (cursor, mut reason) = self.begin(who.resume, who.head);
+        let acknowledged = match (who.delivery, who.acknowledged) {
+            (Delivery::Acknowledged, Some(before)) if reason == Begin::Known => before.min(cursor),
+            _ => cursor,
+        };
+        // Who has no cursor says nothing of what it has.
+        let known = if who.resume == Resume::Live { acknowledged } else { cursor };
+        if known == Position::ZERO && reason == Begin::Known {
+            reason = Begin::Everything;
+        }
+        let mut behind = Behind { at: acknowledged, told: Vec::new(), gaps: Vec::new(), first: true };
         for &(topic, cursor) in who.topics {
             if let Err(error) = self.topics.subscribe(subscriber, topic) {
                 self.topics.forget(subscriber);
@@ -201,22 +214,17 @@ impl<C: Carry> Desk<C> {
                 None => self.told(&mut behind, topic, reason),
             }
         }
-        let came = behind.at;
         let acknowledging = match who.delivery {
             Delivery::Plain => None,
             Delivery::Acknowledged => {
-                if let Some(before) = who.acknowledged
-                    && reason == Begin::Known
-                {
-                    behind.at = behind.at.min(before);
-                }
-                Some(Acknowledging { acknowledged: behind.at.min(self.applied), sent: behind.at, due: None })
+                let mut acknowledging = Acknowledging::new(acknowledged, known);
+                own.as_slice().iter().for_each(|own| acknowledging.begin(&own.topic, own.at));
+                Some(Box::new(acknowledging))
             }
         };
         let member = Member {
             session: who.session,
             identity: who.identity.clone(),
-            came,
             place: Place::Behind(Box::new(behind)),
             own,
             acknowledging,
@@ -229,6 +237,9 @@ impl<C: Carry> Desk<C> {
     /// Ends a member and its subscriptions. Nothing happens to who is none but that its subscriptions end.
     pub fn detach(&mut self, subscriber: u32) {
         self.topics.forget(subscriber);
+        if !self.ahead.is_empty() {
+            self.ahead.retain(|&waits| waits != subscriber);
+        }
         if let Some(slot) = self.members.get_mut(subscriber as usize) {
             *slot = None;
             while let Some(None) = self.members.last() {
@@ -271,6 +282,9 @@ impl<C: Carry> Desk<C> {
             let own = self.own(topic, cursor.map_or(Resume::Live, Resume::At), head);
             let applied = self.applied;
             if let Some(member) = self.at_mut(subscriber) {
+                if let Some(acknowledging) = &mut member.acknowledging {
+                    acknowledging.begin(&own.topic, own.at);
+                }
                 member.own.push(own);
                 if member.beyond(applied) && !self.ahead.contains(&subscriber) {
                     self.ahead.push(subscriber);
@@ -287,22 +301,30 @@ impl<C: Carry> Desk<C> {
             if let Place::Behind(behind) = &mut member.place {
                 behind.gaps.retain(|gap| *gap.topic != *topic);
             }
+            if let Some(acknowledging) = &mut member.acknowledging {
+                acknowledging.end(topic);
+            }
         }
         self.topics.unsubscribe(subscriber, topic)
     }
 
-    /// Notes that a member has received everything up to a cursor. One of another log, or beyond what was applied, counts as nothing; one
-    /// beyond what was sent, as a position block or a `tautline.subscribed` gave it, as all that was sent.
+    /// Notes that a member has received everything up to a cursor. One of another log, or beyond what it was sent or told, counts as nothing.
     pub fn acknowledge(&mut self, subscriber: u32, cursor: Cursor, now: Instant) -> Option<Position> {
-        let (log, applied, within) = (self.log, self.applied, self.config.acknowledge_within);
-        let acknowledging = self.at_mut(subscriber)?.acknowledging.as_mut()?;
-        if cursor.log != Some(log) || cursor.position > applied.max(acknowledging.sent) {
+        let (log, within) = (self.log, self.config.acknowledge_within);
+        // A position block goes further than the last event.
+        let told = self.position_of(subscriber).position;
+        let member = self.at_mut(subscriber)?;
+        let acknowledging = member.acknowledging.as_mut()?;
+        if cursor.log != Some(log) || cursor.position > acknowledging.sent.max(acknowledging.told_before).max(told) {
             return None;
         }
-        let position = cursor.position.min(acknowledging.sent);
-        if position > acknowledging.acknowledged {
-            acknowledging.acknowledged = position;
-            acknowledging.due = (acknowledging.sent > position).then(|| now + within);
+        if cursor.position > acknowledging.acknowledged {
+            acknowledging.acknowledge(cursor.position);
+            acknowledging.due = (acknowledging.sent > cursor.position).then(|| now + within);
+            if let Place::Behind(behind) = &mut member.place {
+                // It was being sent again.
+                behind.at = behind.at.max(cursor.position);
+            }
         }
         Some(acknowledging.acknowledged)
     }
@@ -312,17 +334,42 @@ impl<C: Carry> Desk<C> {
         Some(self.at(subscriber)?.acknowledging.as_ref()?.acknowledged)
     }
 
-    /// Counts a publication of a member's.
+    /// Counts a command of a connection's, whatever comes of it. One that is no member (it posts commands) is remembered until
+    /// [`forget_poster`](Self::forget_poster), and counts anew for each `session`: proxies carry many on one connection.
     ///
     /// # Errors
     ///
-    /// [`RateExceeded`]: it publishes too often.
-    pub fn count_publication(&mut self, subscriber: u32, now: Instant) -> Result<(), RateExceeded> {
+    /// [`RateExceeded`]: there are too many.
+    pub fn count_command(
+        &mut self,
+        subscriber: u32,
+        session: Option<SessionId>,
+        now: Instant,
+    ) -> Result<(), RateExceeded> {
         let limit = self.config.rate;
-        match self.at_mut(subscriber) {
-            Some(member) => member.rate.take(&limit, now),
-            None => Ok(()),
+        if let Some(member) = self.at_mut(subscriber) {
+            return member.rate.take(&limit, now);
         }
+        let (last, bucket) = self.posters.entry(subscriber).or_default();
+        if *last != session {
+            (*last, *bucket) = (session, Bucket::new());
+        }
+        bucket.take(&limit, now)
+    }
+
+    /// A connection is gone, which may have posted commands.
+    pub fn forget_poster(&mut self, subscriber: u32) {
+        self.posters.remove(&subscriber);
+    }
+
+    /// Whether a topic of a member's has a cursor of its own: a `tautline.subscribed` will come.
+    pub fn is_catching_up(&self, subscriber: u32, topic: &str) -> bool {
+        self.at(subscriber).is_some_and(|member| member.own.as_slice().iter().any(|own| *own.topic == *topic))
+    }
+
+    /// The topics of a member's that have cursors of their own.
+    pub fn catching_up(&self, subscriber: u32) -> impl Iterator<Item = &str> {
+        self.at(subscriber).into_iter().flat_map(|member| member.own.as_slice()).map(|own| &*own.topic)
     }
 
     // What comes next.
@@ -331,13 +378,14 @@ impl<C: Carry> Desk<C> {
     #[inline]
     pub fn is_plain(&self, subscriber: u32) -> bool {
         self.at(subscriber).is_none_or(|member| {
-            matches!(member.place, Place::Live) && member.own.is_empty() && member.acknowledging.is_none()
+            matches!(member.place, Place::Live) && member.own.as_slice().is_empty() && member.acknowledging.is_none()
         })
     }
 
     /// Whether a member is behind, or a topic of its is: it is to [pull](Self::pull).
     pub fn is_behind(&self, subscriber: u32) -> bool {
-        self.at(subscriber).is_some_and(|member| matches!(member.place, Place::Behind(_)) || !member.own.is_empty())
+        self.at(subscriber)
+            .is_some_and(|member| matches!(member.place, Place::Behind(_)) || !member.own.as_slice().is_empty())
     }
 
     /// What to do with an event that was just applied, for a member that is not plain.
@@ -349,7 +397,7 @@ impl<C: Carry> Desk<C> {
         let later = match &member.place {
             // What has no place in the order is not asked for its place.
             Place::Behind(_) => !ephemeral,
-            Place::Live => !ephemeral && member.own.iter().any(|own| *own.topic == *topic),
+            Place::Live => !ephemeral && member.own.as_slice().iter().any(|own| *own.topic == *topic),
         };
         if later || publication.except() == Some(member.session) {
             return Offer::Skip;
@@ -364,8 +412,7 @@ impl<C: Carry> Desk<C> {
     pub fn fall_behind(&mut self, subscriber: u32, missed: Position) {
         let Some(member) = self.at_mut(subscriber) else { return };
         if let Place::Live = member.place {
-            let at = missed.before();
-            member.place = Place::Behind(Box::new(Behind { at, told: Vec::new(), gaps: Vec::new(), first: false }));
+            member.go_back(missed.before());
         }
     }
 
@@ -411,19 +458,16 @@ impl<C: Carry> Desk<C> {
 
     /// What was not acknowledged in time is sent again: whether the member is to pull.
     pub fn handle_timeout(&mut self, subscriber: u32, now: Instant) -> bool {
+        let told = self.position_of(subscriber).position;
         let Some(member) = self.at_mut(subscriber) else { return false };
         let Some(acknowledging) = &mut member.acknowledging else { return false };
         if acknowledging.due.is_none_or(|due| due > now) {
             return false;
         }
         acknowledging.due = None;
+        acknowledging.told_before = acknowledging.told_before.max(told);
         let at = acknowledging.acknowledged;
-        match &mut member.place {
-            Place::Behind(behind) => behind.at = behind.at.min(at),
-            place => {
-                *place = Place::Behind(Box::new(Behind { at, told: Vec::new(), gaps: Vec::new(), first: false }));
-            }
-        }
+        member.go_back(at);
         true
     }
 
@@ -487,7 +531,7 @@ impl<C: Carry> Desk<C> {
     }
 
     fn pull_for(
-        &mut self,
+        &self,
         subscriber: u32,
         member: &mut Member,
         most: Most,
@@ -497,16 +541,17 @@ impl<C: Carry> Desk<C> {
         let mut room = most;
         let mut first = false;
         if let Place::Behind(behind) = &mut member.place {
-            self.find_gaps(subscriber, &member.own, behind);
+            self.find_gaps(subscriber, member.own.as_slice(), member.acknowledging.as_deref(), behind);
             if !behind.gaps.is_empty() {
                 let gaps = core::mem::take(&mut behind.gaps);
                 notify(notice::gap(gaps.iter().map(|gap| (&*gap.topic, gap.reason))), into);
             }
-            let own = &member.own;
+            let own = member.own.as_slice();
             let topics = self.topics.topics_of(subscriber);
             let topics = topics.filter(|topic| !own.iter().any(|own| *own.topic == **topic));
             let (from, session) = (behind.at, member.session);
-            let mut after = self.retained.after(topics.map(|topic| (topic, from)));
+            let since = |topic: &str| member.acknowledging.as_ref().map_or(from, |past| from.max(past.since(topic)));
+            let mut after = self.retained.after(topics.map(|topic| (topic, since(topic))));
             let mut sent = None;
             let more = take(&mut after, session, &mut room, &mut behind.at, &mut sent, into);
             if let (Some(acknowledging), Some(sent)) = (&mut member.acknowledging, sent) {
@@ -519,12 +564,16 @@ impl<C: Carry> Desk<C> {
                 return Pulled::CaughtUp;
             }
             first = behind.first;
+            if let Some(acknowledging) = &mut member.acknowledging {
+                // For when it is sent again.
+                acknowledging.told = core::mem::take(&mut behind.told);
+            }
             member.place = Place::Live;
         }
         let mut at = 0;
+        let came = member.came();
         while let Some(own) = member.own.get_mut(at) {
-            // A client whose own cursor ends compares with the others', which is no less than the one that it came with.
-            if own.at.max(member.came) > self.applied {
+            if own.at.max(came) > self.applied {
                 at += 1;
                 continue;
             }
@@ -543,7 +592,10 @@ impl<C: Carry> Desk<C> {
             if more {
                 return if first { Pulled::Attached } else { Pulled::More };
             }
-            let own = member.own.remove(at);
+            let Some(own) = member.own.remove(at) else { break };
+            if let Some(acknowledging) = &mut member.acknowledging {
+                acknowledging.told.push((own.topic.clone().into(), own.told));
+            }
             let cursor = Cursor { position: self.applied, log: Some(self.log) };
             into.push(Item::Notice(notice::subscribed(&own.topic, cursor)));
         }
@@ -551,10 +603,11 @@ impl<C: Carry> Desk<C> {
     }
 
     /// Notes topics that let go of what a member has not had and was not told of.
-    fn find_gaps(&self, subscriber: u32, own: &[Own], behind: &mut Behind) {
+    fn find_gaps(&self, subscriber: u32, own: &[Own], past: Option<&Acknowledging>, behind: &mut Behind) {
         for topic in self.topics.topics_of(subscriber) {
             let floor = self.retained.floor(topic);
-            if floor <= behind.at || own.iter().any(|own| *own.topic == *topic) {
+            let known = past.map_or(behind.at, |past| behind.at.max(past.known).max(past.since(topic)));
+            if floor <= known || own.iter().any(|own| *own.topic == *topic) {
                 continue;
             }
             match behind.told.iter_mut().find(|(told, _)| **told == *topic) {
@@ -665,67 +718,5 @@ mod tests {
         assert!(desk.poll_timeout(3).is_some());
         assert_eq!(desk.acknowledge(3, cursor(2), now), Some(at(1)));
         assert_eq!(desk.poll_timeout(3), None, "nothing is sent again");
-    }
-
-    fn pulled(desk: &mut Desk<Arc<Publication>>) -> Vec<alloc::string::String> {
-        let mut items = Vec::new();
-        let most = Most { events: 99, bytes: 9999, first: First::Any };
-        while desk.pull(3, most, Instant::ORIGIN, &mut items) == Pulled::More {}
-        let text = |bytes: &[u8]| alloc::string::String::from_utf8(bytes.to_vec()).unwrap();
-        items
-            .iter()
-            .map(|item| match item {
-                Item::Publication(publication) => text(publication.entry().data().as_bytes()),
-                Item::Notice(block) => text(block),
-            })
-            .collect()
-    }
-
-    fn attach(desk: &mut Desk<Arc<Publication>>, from: u64, delivery: Delivery, acknowledged: Option<Position>) {
-        let topics = [("a", None)];
-        let who = Attachment {
-            session: SessionId(1),
-            identity: Identity::default(),
-            topics: &topics,
-            resume: Resume::At(cursor(from)),
-            delivery,
-            acknowledged,
-            head: at(9),
-        };
-        desk.attach(3, &who).unwrap();
-    }
-
-    #[test]
-    fn a_topic_that_is_added_ahead_of_the_worker_is_pulled_once_the_worker_is_there() {
-        let mut desk = Desk::new(Arc::new(HubConfig::default()), TopicLimits::default(), LOG, at(0));
-        attach(&mut desk, 0, Delivery::Plain, None);
-        assert!(pulled(&mut desk).is_empty());
-        desk.subscribe(3, "b", Some(cursor(2)), at(9)).unwrap();
-        assert!(pulled(&mut desk).is_empty());
-        apply(&mut desk, 1, "b");
-        assert!(desk.take_overtaken().is_empty());
-        apply(&mut desk, 2, "b");
-        apply(&mut desk, 3, "b");
-        assert_eq!(desk.take_overtaken(), [3]);
-        let [event, subscribed] = &pulled(&mut desk)[..] else { panic!("an event and the word that it has caught up") };
-        assert!(event == "3" && subscribed.contains("tautline.subscribed"), "{subscribed}");
-    }
-
-    #[test]
-    fn no_topic_has_caught_up_below_the_cursor_that_its_member_came_with() {
-        let mut desk = Desk::new(Arc::new(HubConfig::default()), TopicLimits::default(), LOG, at(0));
-        apply(&mut desk, 1, "a");
-        // Its client has everything up to 5, and has acknowledged less.
-        attach(&mut desk, 5, Delivery::Acknowledged, Some(at(0)));
-        assert_eq!(pulled(&mut desk), ["1"]);
-        desk.subscribe(3, "b", Some(cursor(0)), at(9)).unwrap();
-        apply(&mut desk, 2, "b");
-        // It would take 5 for what it has of `b`, too.
-        assert!(pulled(&mut desk).is_empty());
-        apply(&mut desk, 4, "b");
-        assert!(desk.take_overtaken().is_empty());
-        apply(&mut desk, 6, "b");
-        assert_eq!(desk.take_overtaken(), [3]);
-        assert_eq!(pulled(&mut desk)[..3], ["2", "4", "6"]);
     }
 }

@@ -216,6 +216,11 @@ pub enum PublishError {
         /// The limit in bytes.
         limit: usize,
     },
+    /// Queues, histories and the log take all that they may together.
+    Budget {
+        /// The limit in bytes.
+        limit: usize,
+    },
     /// The sequence has no room: workers are behind.
     Full(SequenceFull),
 }
@@ -226,6 +231,7 @@ impl PublishError {
         match self {
             Self::Topic(e) => e.status(),
             Self::TooLong { .. } => 413,
+            Self::Budget { .. } => 503,
             Self::Full(e) => e.status(),
             Self::OtherTopic | Self::Id | Self::Reserved | Self::LongEvent | Self::Slot | Self::Encode(_) => 400,
         }
@@ -243,6 +249,7 @@ impl fmt::Display for PublishError {
             Self::Slot => write!(f, "slot of more than {MAX_SLOT} bytes, or with a line end or NUL"),
             Self::Encode(e) => e.fmt(f),
             Self::TooLong { limit } => write!(f, "event of more than {limit} bytes"),
+            Self::Budget { limit } => write!(f, "more than {limit} bytes in queues and histories"),
             Self::Full(e) => e.fmt(f),
         }
     }

@@ -1,14 +1,18 @@
-//! Topics: who subscribed to what, and one order of everything published. Sans-IO: time and ids come in as numbers.
+//! Topics, one order over all of them, histories, and subscribers that never lose their place. Sans-IO: time and ids come in as numbers.
 //!
-//! - [`Topics`]: topic names and their subscribers, for fan-out.
-//! - [`Entry`]: a publication, checked once, and its event-stream block.
+//! - [`Desk`]: one worker's hub. Who attached, where each of them is, what comes next for each; it has the worker's [`Topics`] (names and
+//!   subscribers, for fan-out) and [`Retained`] (the histories of all topics).
+//! - [`Publication`]: an [`Entry`] at its place, encoded once and framed once for each transport.
+//! - [`HubConfig`], [`TopicPolicy`]: what topics keep, and what happens to slow readers. [`Authority`]: who may do what.
+//! - [`Attach`]: what a request asks for.
+//! - [`Entry`]: what is to be published, checked once.
 //! - [`Sequencer`]: the next [`Position`] in the one order over all topics; a [`Cursor`] is its text.
 //! - [`SessionKeys`], [`Keys`], [`Presence`], [`Parked`], [`Acknowledged`]: what all workers share besides the log, each behind a lock of the
 //!   caller's: who a client is, what it published already, who is here, which poll waits, how far a client that is away acknowledged.
 //! - [`Bucket`]: how fast one connection may publish.
 //! - [`Commands`] and [`notice`]: what clients and server say to each other, as blocks.
 //! - [`Sequence`]: the bounded sequence of entries that every worker reads in order, each from its own index.
-//! - [`Retained`]: the histories of all topics, for those who come back, and whether they are complete.
+//! - [`Budget`]: one bound over all that waits and is kept, and what goes first.
 //!
 //! Publishing is to propose, then to apply. Where there is one process, it is one short critical section:
 //!
@@ -45,6 +49,7 @@
 
 mod attach;
 mod authority;
+mod budget;
 mod command;
 mod config;
 mod cursor;
@@ -69,6 +74,7 @@ mod topics;
 
 pub use attach::{Attach, AttachError, AttachTopic, Cursors, Delivery, Resume};
 pub use authority::{Asking, Authority, Denied, Identity, Open, OwnTopic, USER_TOPICS};
+pub use budget::{Budget, Pressure};
 pub use command::{Command, CommandError, Commands, Kept, MAX_SLOT_NAME, Publish, Refusal, To};
 pub use config::{HubConfig, Policies, SlowReader, Tokens, TopicPolicy, WhoIsHere};
 pub use cursor::{Cursor, CursorError, CursorText, LogId, Position};

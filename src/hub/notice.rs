@@ -296,7 +296,7 @@ mod tests {
         };
         assert_eq!(
             error.block(),
-            "event: tautline.error\ndata: 429 publish k7\ndata: more than 1 publications per second, 1 at once\ndata: after 2\n\n"
+            "event: tautline.error\ndata: 429 publish k7\ndata: more than 1 commands per second, 1 at once\ndata: after 2\n\n"
         );
         let refusal = Commands::read("event: tautline.subscribe\ntopic: a\ndata: abc").next().unwrap().unwrap_err();
         assert_eq!(

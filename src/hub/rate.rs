@@ -5,7 +5,7 @@ use core::fmt;
 use core::num::NonZeroU32;
 use core::time::Duration;
 
-/// A rate and a burst. Default 100 per second, 200 at once: what one connection may publish.
+/// A rate and a burst. Default 100 per second, 200 at once: what one connection may say: publications and other commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
     /// How many per second in the long run.
@@ -96,7 +96,7 @@ impl RateExceeded {
 
 impl fmt::Display for RateExceeded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "more than {} publications per second, {} at once", self.per_second, self.burst)
+        write!(f, "more than {} commands per second, {} at once", self.per_second, self.burst)
     }
 }
 
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!((0..300).filter(|_| bucket.take(&limit, now).is_ok()).count(), 200);
         let error = bucket.take(&limit, now).unwrap_err();
         assert_eq!((error.status(), error.retry_after), (429, Duration::from_millis(10)));
-        assert_eq!(error.to_string(), "more than 100 publications per second, 200 at once");
+        assert_eq!(error.to_string(), "more than 100 commands per second, 200 at once");
         let later = now + error.retry_after;
         assert_eq!(bucket.take(&limit, later), Ok(()));
         let second = (0..1_000).filter(|ms| bucket.take(&limit, later + Duration::from_millis(*ms)).is_ok());

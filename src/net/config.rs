@@ -2,7 +2,7 @@
 
 use crate::http::upgrade::UpgradeConfig;
 use crate::http::{self};
-use crate::hub::{Entry, PublishError, SequenceLimits, TopicLimits};
+use crate::hub::{Budget, Entry, Pressure, PublishError, SequenceLimits, TopicLimits};
 use crate::output::{LAST_ANSWER, Output};
 use crate::sse::ServerStreamConfig;
 use crate::ws;
@@ -41,6 +41,8 @@ pub struct Config {
     /// The hub, where there is one: histories, resume, presence, and its endpoints ([`Context::hub`](super::Context::hub)). Without one publications go to
     /// whoever is subscribed at the moment, and that is all. Default: none.
     pub hub: Option<HubSettings>,
+    /// What queues, histories and the log may take together. See [`Budget`] for what goes first.
+    pub budget: Budget,
     /// How long a connection that is over may take to end its side, so that the last bytes sent to it are not destroyed by a reset (RFC
     /// 9112 section 9.6). Default: 5 s.
     pub linger: Linger,
@@ -156,6 +158,8 @@ impl Default for DrainConfig {
 pub enum ConfigError {
     /// In the settings of WebSockets.
     Ws(ws::ConfigError),
+    /// There is a hub, and WebSockets have no heartbeat: its clients could not tell a silent line from a dead one.
+    HubHeartbeat,
     /// The queue is too short for a last answer.
     Queue {
         /// The least that it may be.
@@ -169,6 +173,7 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ws(error) => error.fmt(f),
+            Self::HubHeartbeat => f.write_str("a hub needs `ws.heartbeat`"),
             Self::Queue { least } => write!(f, "`queue.limit` is under {least} bytes"),
             Self::Turn => f.write_str("`turn.read_buffer` is under 512 bytes, or a count of `turn` is zero"),
         }
@@ -188,10 +193,19 @@ pub(crate) struct Settings {
     pub(crate) proxies: TrustedProxies,
     pub(crate) turn: TurnConfig,
     pub(crate) topics: TopicLimits,
+    pub(crate) budget: Budget,
     pub(crate) linger: Duration,
 }
 
 impl Settings {
+    /// Whether anything may be published.
+    pub(crate) fn check_pressure(&self, pressure: Pressure) -> Result<(), PublishError> {
+        match pressure {
+            Pressure::Queues => Err(PublishError::Budget { limit: self.budget.bytes }),
+            Pressure::None | Pressure::Histories(_) => Ok(()),
+        }
+    }
+
     /// Whether an event's block fits a queue, with what is around it.
     pub(crate) fn check_length(&self, entry: &Entry) -> Result<(), PublishError> {
         let limit = self.queue.limit.saturating_sub(LAST_ANSWER);
@@ -207,6 +221,9 @@ impl Config {
     /// What is wrong with them.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.ws.check().map_err(ConfigError::Ws)?;
+        if self.hub.is_some() && self.ws.heartbeat.is_none() {
+            return Err(ConfigError::HubHeartbeat);
+        }
         // Twice the last answer, so that half of the queue is something.
         let least = 2 * LAST_ANSWER;
         if self.queue.limit < least {
@@ -231,6 +248,7 @@ impl Config {
             proxies: self.proxies.clone(),
             turn: self.turn,
             topics: self.topics,
+            budget: self.budget,
             linger: self.linger.0,
         }))
     }

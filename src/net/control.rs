@@ -45,6 +45,11 @@ impl<H: Handler> Control<'_, H> {
         self.core.random.number()
     }
 
+    /// This worker's place in the log: see [`Context::cursor`].
+    pub fn cursor(&self) -> Cursor {
+        self.core.desk.position()
+    }
+
     /// What other threads hold of the server.
     pub fn handle(&self) -> Handle<H> {
         Handle::new(self.shared.clone())
@@ -104,12 +109,14 @@ impl<H: Handler> Control<'_, H> {
         if peer.worker != self.core.worker {
             return None;
         }
-        let Peer { wire, state, cold, socket, meta, .. } = self.peers.get_if(peer.index, peer.generation)?;
+        let found = self.peers.get_if(peer.index, peer.generation)?;
+        found.unpark(&self.core.settings.http, self.core.now);
+        let Peer { wire, state, cold, socket, meta, .. } = found;
         let line = match wire {
             Wire::WebSocket(ws) => Line::WebSocket(ws),
             Wire::Http(line) => Line::Http(line),
             Wire::Client(line) => Line::Client(line),
-            Wire::Lingering(_) | Wire::Vacant(_) => Line::Over,
+            Wire::Lingering(_) | Wire::Parked(_) | Wire::Resting(_) | Wire::Vacant(_) => Line::Over,
         };
         let limit = self.core.settings.queue.limit;
         let mut out = cold.as_mut().and_then(|cold| cold.outbox.take());
@@ -131,6 +138,11 @@ impl<H: Handler> Control<'_, H> {
         // It is written, and what came of it is seen to, when the connection is served next.
         self.core.commands.push(Command::Look(peer));
         Some(answer)
+    }
+
+    /// How many connections of this worker are subscribed to a topic, by whatever transport.
+    pub fn subscribers(&self, topic: &str) -> usize {
+        self.core.desk.topics().subscribers(topic).len()
     }
 
     /// See [`Context::publish`](super::Context::publish).

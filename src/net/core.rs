@@ -5,9 +5,12 @@ use super::counters::Counters;
 use super::doors::Doors;
 use super::hub::HubShared;
 use super::hub::line::Revocation;
+use super::hub::polls::HeaderSets;
 use super::peer::PeerId;
 use super::publish::{Appended, Content, Log, Published, Sender};
-use crate::hub::{Change, Compressing, Cursor, Desk, Entry, PublishError, SessionId, Unsubscribed, WhoIsHere};
+use crate::hub::{
+    Change, Compressing, Cursor, Desk, Entry, Pressure, PublishError, SessionId, Unsubscribed, WhoIsHere,
+};
 use crate::sse;
 use crate::time::{Clock, Instant, earlier};
 use crate::ws::{CloseCode, Prepared, Seed};
@@ -29,6 +32,10 @@ pub(crate) struct Core {
     pub(crate) desk: Desk<Arc<Published>>,
     /// What the workers' hubs share, where there is a hub.
     pub(crate) hub: Option<Arc<HubShared>>,
+    /// Header lines that its answers have had.
+    pub(crate) header_sets: HeaderSets,
+    /// How many publications this worker has delivered.
+    pub(crate) delivered: u64,
     /// When there is something to see to in it, as far as this worker knows.
     pub(crate) hub_due: Option<Instant>,
     pub(crate) log: Arc<Log>,
@@ -41,6 +48,8 @@ pub(crate) struct Core {
     pub(crate) sent: u64,
     /// The server lets its connections go: no new ones, and requests are refused.
     pub(crate) draining: bool,
+    /// What has to go, as of this turn.
+    pub(crate) pressure: Pressure,
     /// Something was published in this turn, which other workers must be told at its end.
     pub(crate) published: bool,
 }
@@ -90,6 +99,12 @@ impl Core {
         sender: Sender<'_>,
     ) -> Result<Appended, PublishError> {
         self.settings.check_length(&entry)?;
+        self.settings.check_pressure(self.pressure)?;
+        if entry.is_ephemeral() && self.pressure != Pressure::None {
+            // The first to go.
+            self.counters.dropped.add(1);
+            return Ok(Appended::Before(self.log.head()));
+        }
         let compressing = self.compressing(&entry);
         let topic = std::string::String::from(entry.topic());
         self.append(&topic, sender, Content::Event(entry, except, compressing))
@@ -125,6 +140,15 @@ impl Core {
             self.hub_due = earlier(self.hub_due, presence.poll_timeout());
         }
         left
+    }
+
+    /// Notes how much is retained, for who counts.
+    pub(crate) fn note_retained(&self) {
+        let retained = self.desk.retained();
+        let [topics, events, bytes] = &self.counters.retained;
+        topics.set(retained.topics() as u64);
+        events.set(retained.publications() as u64);
+        bytes.set(retained.bytes() as u64);
     }
 
     /// Notes what a session has received, wherever its connection is.

@@ -49,6 +49,10 @@ impl Count {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(n), Ordering::Relaxed);
     }
 
+    pub(crate) fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
     pub(crate) fn read(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -173,6 +177,8 @@ pub(crate) struct Counters {
     pub(crate) turns: Count,
     /// Bytes that wait for sockets.
     pub(crate) queued: Count,
+    /// What this worker's replica of the hub retains: topics, publications, their bytes.
+    pub(crate) retained: [Count; 3],
     lines: [Line; 4],
     closes: CloseCounts,
     round_trips: Histogram,
@@ -315,6 +321,34 @@ pub struct Totals {
     pub lag: Distribution,
     /// Bytes that wait for sockets at present.
     pub queued: u64,
+}
+
+/// What a hub holds at present: see [`Handle::hub`](super::Handle::hub). Without a hub all of it is 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HubTotals {
+    /// Topics of which something is or, not long ago, was retained.
+    pub topics: u64,
+    /// Publications retained.
+    pub events: u64,
+    /// What those take of memory in bytes, as [`RetainedLimits::bytes`](crate::hub::RetainedLimits::bytes) counts it.
+    pub bytes: u64,
+    /// Sessions whose poll is held, but for those that are new with it.
+    pub parked: u64,
+}
+
+impl HubTotals {
+    /// What the workers retain. Each has the same, but for what one of them has not delivered yet; publications are shared.
+    pub(crate) fn of<'a>(workers: impl IntoIterator<Item = &'a Counters>) -> Self {
+        let mut most = [0; 3];
+        for worker in workers {
+            for (most, count) in most.iter_mut().zip(&worker.retained) {
+                *most = count.read().max(*most);
+            }
+        }
+        let [topics, events, bytes] = most;
+        Self { topics, events, bytes, parked: 0 }
+    }
 }
 
 /// What is counted per transport.

@@ -7,6 +7,7 @@
 //! | [`Handler`] | the application: one value per worker, called on its thread |
 //! | [`Context`], [`Control`] | what a handler may do: about its connection, about the worker |
 //! | [`Handle`] | what any other thread may do |
+//! | [`Subscriber`] | a hub session of [`client`](crate::client) with its sockets: in your own poll, or in a loop of its own |
 //!
 //! ```
 //! use tautline::http::{RequestHead, Response};
@@ -75,6 +76,7 @@ mod listener;
 mod peer;
 mod publish;
 mod server;
+mod session;
 mod shared;
 mod slab;
 mod timers;
@@ -84,7 +86,7 @@ pub use client::Connect;
 pub use config::{Config, ConfigError, DrainConfig, Linger, PeerLimits, QueueConfig, SlowPolicy, TurnConfig};
 pub use context::{Accept, Audience, Context, SendError, StreamOpened, UpgradeError, Upgraded};
 pub use control::Control;
-pub use counters::{Distribution, Totals, Transport, TransportTotals};
+pub use counters::{Distribution, HubTotals, Totals, Transport, TransportTotals};
 pub use forwarded::{ForwardedField, ProxyListCause, ProxyListError, ProxyRanges, TrustedProxies};
 pub use handler::{ConnectError, Ended, Handler, Message};
 pub use hub::HubSettings;
@@ -94,5 +96,6 @@ pub use listener::{ListenAddress, ListenCause, ListenConfig, ListenError, NoDela
 pub use peer::PeerId;
 pub use publish::Published;
 pub use server::Server;
+pub use session::Subscriber;
 pub use shared::{Handle, PostError};
 pub use worker::{StartError, Worker};

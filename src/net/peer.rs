@@ -2,6 +2,7 @@
 
 use super::client::ClientLine;
 use super::hub::line::HubLine;
+use super::hub::polls::Poll;
 use super::slab::Entry;
 use super::timers::Link;
 use crate::http;
@@ -58,6 +59,10 @@ pub(crate) enum Wire {
     WebSocket(ws::Connection),
     /// An outgoing connection, until it is a WebSocket.
     Client(Box<ClientLine>),
+    /// A held poll of the hub's, with nothing else to it: see [`Parked`].
+    Parked(Parked),
+    /// HTTP between two requests, and nothing else: until when it waits for the next.
+    Resting(Instant),
     /// Over and reported. What it still sends is read and dropped until it ends its side or time is up (RFC 9112 section 9.6).
     Lingering(Instant),
     /// No connection; the next free slot.
@@ -100,6 +105,13 @@ pub(crate) struct HttpLine {
     pub(crate) body: Vec<u8>,
     /// When the present hold or event stream began.
     pub(crate) since: Instant,
+}
+
+/// A held poll. Thousands of them wait at a time, so what is not needed for that is given back, and made anew when something happens.
+pub(crate) struct Parked {
+    pub(crate) poll: Poll,
+    pub(crate) since: Instant,
+    pub(crate) http: http::Suspended,
 }
 
 /// How a request was accepted as a WebSocket.
@@ -288,7 +300,8 @@ impl<S> Peer<S> {
             Wire::WebSocket(ws) => ws.poll_timeout(),
             Wire::Http(line) => line.poll_timeout(),
             Wire::Client(line) => line.poll_timeout(),
-            Wire::Lingering(until) => Some(*until),
+            Wire::Lingering(until) | Wire::Resting(until) => Some(*until),
+            Wire::Parked(parked) => Some(parked.poll.until),
             Wire::Vacant(_) => None,
         };
         match &self.cold {
@@ -311,6 +324,60 @@ impl<S> Peer<S> {
     pub(crate) fn cool(&mut self) {
         if self.cold.as_ref().is_some_and(|cold| cold.is_idle()) {
             self.cold = None;
+        }
+    }
+
+    /// Keeps of a held poll only what it needs.
+    pub(crate) fn park(&mut self) {
+        let Wire::Http(line) = &mut self.wire else { return };
+        if !matches!(line.mode, Mode::Held) || line.body.capacity() > 0 {
+            return;
+        }
+        let Some(http) = line.http.suspend() else { return };
+        let Some(cold) = &mut self.cold else { return };
+        let only = cold.hub.take_if(|hub| matches!(**hub, HubLine::Poll(_)));
+        match only.map(|hub| *hub) {
+            Some(HubLine::Poll(poll)) if cold.is_idle() => {
+                self.wire = Wire::Parked(Parked { poll, since: line.since, http });
+                self.cold = None;
+            }
+            Some(other) => cold.hub = Some(Box::new(other)),
+            None => {}
+        }
+    }
+
+    /// Keeps nothing of an HTTP connection between two requests.
+    #[inline]
+    pub(crate) fn rest(&mut self) {
+        if let Wire::Http(line) = &self.wire
+            && matches!(line.mode, Mode::Plain)
+            && self.cold.is_none()
+            && let Some(until) = line.http.idle_until()
+        {
+            self.wire = Wire::Resting(until);
+        }
+    }
+
+    /// Makes a parked poll, or a connection that rested, what it was.
+    #[inline]
+    pub(crate) fn unpark(&mut self, config: &Arc<http::ServerConfig>, now: Instant) {
+        match self.wire {
+            Wire::Parked(_) => self.unpark_poll(config),
+            Wire::Resting(until) => {
+                let http = http::Server::idle(config.clone(), until);
+                let line = HttpLine { http, mode: Mode::Plain, upgraded: None, body: Vec::new(), since: now };
+                self.wire = Wire::Http(Box::new(line));
+            }
+            _ => {}
+        }
+    }
+
+    fn unpark_poll(&mut self, config: &Arc<http::ServerConfig>) {
+        if let Wire::Parked(Parked { poll, since, http }) = std::mem::replace(&mut self.wire, Wire::Vacant(0)) {
+            let http = http::Server::resume(config.clone(), http);
+            let line = HttpLine { http, mode: Mode::Held, upgraded: None, body: Vec::new(), since };
+            self.wire = Wire::Http(Box::new(line));
+            self.cold().hub = Some(Box::new(HubLine::Poll(poll)));
         }
     }
 

@@ -9,7 +9,7 @@ use crate::time::Instant;
 use crate::ws::Prepared;
 use bytes::Bytes;
 use std::boxed::Box;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::vec::Vec;
 
@@ -181,6 +181,8 @@ pub(crate) struct Log {
     id: LogId,
     /// Publications so far, so that a worker with nothing to read need not take the lock.
     appended: AtomicU64,
+    /// Bytes that some worker has not read.
+    unread: AtomicUsize,
 }
 
 struct LogState {
@@ -221,7 +223,7 @@ impl Log {
         // What came before was never here.
         let _ = sequencer.next(unix_ms);
         let state = LogState { sequencer, sequence: Sequence::new(limits), keys: Keys::new(keys) };
-        Self { state: Mutex::new(state), id, appended: AtomicU64::new(0) }
+        Self { state: Mutex::new(state), id, appended: AtomicU64::new(0), unread: AtomicUsize::new(0) }
     }
 
     /// Gives the content its position and appends it: the one critical section of publishing.
@@ -248,12 +250,18 @@ impl Log {
             // One that is none was never checked, and is forgotten.
             let _ = state.keys.remember(owner, key, position, now);
         }
+        self.unread.store(state.sequence.bytes(), Ordering::Relaxed);
         self.appended.fetch_add(1, Ordering::Release);
         Ok(Appended::New(cursor))
     }
 
     pub(crate) fn appended(&self) -> u64 {
         self.appended.load(Ordering::Acquire)
+    }
+
+    /// Bytes of publications that some worker has not read.
+    pub(crate) fn unread(&self) -> usize {
+        self.unread.load(Ordering::Relaxed)
     }
 
     pub(crate) fn id(&self) -> LogId {
@@ -278,7 +286,10 @@ impl Log {
     }
 
     pub(crate) fn read(&self, reader: Reader, at_most: usize, into: &mut Vec<Arc<Published>>) -> usize {
-        self.lock().sequence.read(reader, at_most, into)
+        let mut state = self.lock();
+        let count = state.sequence.read(reader, at_most, into);
+        self.unread.store(state.sequence.bytes(), Ordering::Relaxed);
+        count
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, LogState> {

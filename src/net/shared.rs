@@ -3,7 +3,7 @@
 use super::config::{Config, DrainConfig, Settings};
 use super::control::Control;
 use super::core::{Command, Random, Time};
-use super::counters::{Counters, Totals};
+use super::counters::{Counters, HubTotals, Totals};
 use super::handler::Handler;
 use super::hub::HubShared;
 use super::hub::line::Revocation;
@@ -12,7 +12,7 @@ use super::listener::SocketFile;
 use super::peer::PeerId;
 use super::publish::{Content, Log, Sender};
 use super::worker::StartError;
-use crate::hub::{Compressing, Cursor, Entry, LogId, PublishError};
+use crate::hub::{Compressing, Cursor, Entry, LogId, Pressure, PublishError};
 use crate::sse;
 use crate::ws::{CloseCode, Prepared};
 use bytes::Bytes;
@@ -175,6 +175,13 @@ impl<H: Handler> Shared<H> {
         &self.counters[usize::from(worker)]
     }
 
+    /// What has to go, where so much is retained.
+    pub(super) fn pressure(&self, retained: usize) -> Pressure {
+        let queued: u64 = self.counters.iter().map(|counters| counters.queued.read()).sum();
+        let waiting = usize::try_from(queued).unwrap_or(usize::MAX).saturating_add(self.log.unread());
+        self.settings.budget.pressure(waiting, retained)
+    }
+
     pub(super) fn wake_others(&self, worker: u16) {
         for (number, mailbox) in self.mailboxes.iter().enumerate() {
             if number != usize::from(worker) {
@@ -235,6 +242,7 @@ impl<H: Handler> Handle<H> {
     pub fn publish(&self, topic: &str, event: &sse::Event<'_>) -> Result<Cursor, PublishError> {
         let entry = Entry::new(topic, event)?;
         self.shared.settings.check_length(&entry)?;
+        self.shared.settings.check_pressure(self.shared.pressure(0))?;
         let hub = self.shared.hub.as_ref();
         let compressing = hub.map_or(Compressing::Allowed, |hub| hub.config.policies.of(topic).compressing);
         self.append(topic, Content::Event(entry, None, compressing))
@@ -352,6 +360,13 @@ impl<H: Handler> Handle<H> {
         // By workers and by other threads: the log knows of all.
         totals.publications = self.shared.log.appended();
         totals
+    }
+
+    /// What the hub holds at present, as each worker last noted it. O(workers), and a lock that is held for moments.
+    pub fn hub(&self) -> HubTotals {
+        let Some(hub) = &self.shared.hub else { return HubTotals::default() };
+        let parked = hub.parked().len() as u64;
+        HubTotals { parked, ..HubTotals::of(self.shared.counters.iter().map(|counters| &**counters)) }
     }
 
     /// Where the log is.

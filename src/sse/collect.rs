@@ -1,9 +1,8 @@
 //! Events that span reads: lines are taken apart as they arrive, and what counts of them is collected.
 
 use super::Event;
-use super::parse::{
-    Block, Field, Limits, Name, ParseError, Parser, Peek, Span, State, classify, commit, digit, line_end,
-};
+use super::parse::{Block, Field, Limits, Name, ParseError, Parser, Span, State, classify, commit, digit, line_end};
+use super::sought::Peek;
 use crate::input::Input;
 use crate::payload::Gathered;
 use alloc::string::String;

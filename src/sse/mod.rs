@@ -10,11 +10,13 @@ mod collect;
 mod event;
 mod parse;
 mod server;
+mod sought;
 
 pub use client::{Closed, Disconnected, EventSource, EventSourceConfig, EventSourceEvent};
 pub use event::{EncodeError, Event, Signal};
-pub(crate) use parse::{Found, Hit};
+pub(crate) use parse::Found;
 pub use parse::{Limits, ParseError, Parser};
 pub use server::{
     HeadOnly, MAX_LAST_EVENT_ID, Opened, Refusal, ServerStream, ServerStreamConfig, StreamError, Subscription,
 };
+pub(crate) use sought::Hit;

@@ -5,6 +5,7 @@
 
 use super::Event;
 use super::collect::{Collected, Open};
+use super::sought::{Hit, Peek, Sought};
 use crate::input::Input;
 use crate::payload::{self, ascii, first_control};
 use alloc::boxed::Box;
@@ -159,6 +160,11 @@ impl Parser {
         self.open.is_some() || matches!(self.state, State::Skip | State::Bom(1..))
     }
 
+    /// Whether fields of a block are waiting for its end. Comments and unknown fields are none.
+    pub(crate) fn is_collecting(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// Begins a new stream of the same source. What is half read is dropped and a byte order mark may come again; the last event
     /// id and the retry time stay.
     pub fn restart(&mut self) {
@@ -209,18 +215,18 @@ impl Parser {
     /// What was found is to be lent at once: the parser may be asked nothing else before.
     #[inline(never)]
     pub(super) fn find(&mut self, input: &mut Input<'_>, until: usize) -> Result<Option<Found>, ParseError> {
-        loop {
-            match self.find_block(input, until)? {
-                Some(Hit::Event(found)) => return Ok(Some(found)),
-                Some(Hit::Position) => {}
-                None => return Ok(None),
-            }
-        }
+        self.search(input, until)
     }
 
     /// As [`find`](Self::find), but a block that only moves the last event id is found, too.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn find_block(&mut self, input: &mut Input<'_>, until: usize) -> Result<Option<Hit>, ParseError> {
+        self.search(input, until)
+    }
+
+    /// Looks for what is sought: a copy for each, so that who has no use for positions does not pay for them.
+    #[inline(always)]
+    fn search<T: Sought>(&mut self, input: &mut Input<'_>, until: usize) -> Result<Option<T>, ParseError> {
         input.reclaim();
         loop {
             match self.state {
@@ -230,16 +236,16 @@ impl Parser {
                     }
                     let mut block = Block::default();
                     match self.scan(input, until, &mut block) {
-                        Scan::Event(taken) => return Ok(Some(Hit::Event(Found { block, taken }))),
+                        Scan::Event(taken) => return Ok(Some(T::event(Found { block, taken }))),
                         Scan::Empty(taken) => {
-                            let position = block.id.of(input.rest());
-                            if let Some(id) = position {
+                            let mut position = None;
+                            if let Some(id) = block.id.of(input.rest()) {
                                 commit(&mut self.last_id, &String::from_utf8_lossy(id));
+                                position = T::position();
                             }
-                            let position = position.is_some();
                             input.skip(taken);
-                            if position {
-                                return Ok(Some(Hit::Position));
+                            if position.is_some() {
+                                return Ok(position);
                             }
                         }
                         Scan::Open(at) => self.open_block(&block, at, input, until),
@@ -248,9 +254,13 @@ impl Parser {
                 State::Name | State::Space | State::Value | State::Line if self.open.is_some() => {
                     match self.collect(input, until) {
                         Ok(Collected::Event) => {
-                            return Ok(Some(Hit::Event(Found { block: Block::default(), taken: 0 })));
+                            return Ok(Some(T::event(Found { block: Block::default(), taken: 0 })));
                         }
-                        Ok(Collected::Position) => return Ok(Some(Hit::Position)),
+                        Ok(Collected::Position) => {
+                            if let Some(position) = T::position() {
+                                return Ok(Some(position));
+                            }
+                        }
                         Ok(Collected::Nothing) => {}
                         Ok(Collected::Empty) => return Ok(None),
                         Err(error) => {
@@ -414,24 +424,6 @@ impl fmt::Debug for Parser {
             .field("retry", &self.retry)
             .finish_non_exhaustive()
     }
-}
-
-/// What a search came to.
-pub(crate) enum Hit {
-    /// An event is due.
-    Event(Found),
-    /// A block without data set the last event id, be it to what it was.
-    Position,
-}
-
-/// The fields of an event where they lie. They need not be UTF-8.
-#[derive(Default)]
-pub(crate) struct Peek<'a> {
-    /// The event type; empty where the block names none.
-    pub(crate) event: &'a [u8],
-    pub(crate) id: Option<&'a [u8]>,
-    pub(crate) topic: Option<&'a [u8]>,
-    pub(crate) data: &'a [u8],
 }
 
 /// An event that is due.

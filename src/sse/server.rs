@@ -367,6 +367,12 @@ impl ServerStream {
         self.due
     }
 
+    /// Whether nothing was sent for the heartbeat interval: whoever has something better than a comment to send then sends it before
+    /// [`handle_timeout`](Self::handle_timeout).
+    pub fn is_silent(&self, now: Instant) -> bool {
+        now >= self.due && now >= self.written + self.interval
+    }
+
     /// Sends a comment where the stream was silent for the heartbeat interval; called early it does nothing. Where earlier bytes
     /// still wait for the socket none is added: they show a silent client as well.
     pub fn handle_timeout(&mut self, http: &mut Server, now: Instant, out: &mut Output) {

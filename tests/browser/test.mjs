@@ -171,7 +171,8 @@ try {
     for (let i = 0; i < 30; i += 1) await say(ada, `A rather quick message, number ${i + 1}`);
     await until(ada, () => Number(document.querySelector("#figure-received").textContent) > 1);
     await until(ada, () => (document.querySelector(".plot path.line-in:not(.area)").getAttribute("d").match(/L/g) ?? []).length >= 3);
-    assert.equal(await ada.textContent("#figure-websockets"), "2");
+    // The chat's and the panel's of each tab.
+    assert.equal(await ada.textContent("#figure-websockets"), "4");
     assert.equal(await ada.textContent("#figure-streams"), "2");
     const label = await ada.getAttribute(".plot svg", "aria-label");
     assert.match(label, /received and .* sent per second/);
@@ -212,6 +213,64 @@ try {
     await server.publish("default", "the next one");
     await gets(ada, "the next one");
     assert.ok(!(await ada.textContent("#events")).includes("from elsewhere"));
+  });
+
+  const line = (page, transport) =>
+    until(page, (transport) => Object.entries({ state: "open", transport }).every(([key, value]) => document.querySelector("#one-line").dataset[key] === value), transport);
+  const ids = (page) => page.$$eval("#one-events code", (codes) => codes.map((code) => code.textContent).filter(Boolean));
+  let expected = 0;
+  // Everything that any tab published came to both, once and in the same order.
+  const counted = async () => {
+    for (const page of [ada, ben]) {
+      await until(page, (count) => document.querySelector("#one-received").textContent == count, expected);
+      assert.equal(await page.textContent("#one-twice"), "0");
+      assert.equal(await page.textContent("#one-gaps"), "0");
+    }
+    const [one, other] = [await ids(ada), await ids(ben)];
+    assert.equal(new Set(one).size, Math.min(expected, 100));
+    assert.deepEqual(one, other);
+  };
+  const publishes = async (page) => {
+    await page.click("#one-publish");
+    expected += 10;
+    await counted();
+  };
+
+  await step("one line: what a tab publishes is acknowledged, and comes to both tabs once", async () => {
+    await Promise.all([line(ada, "websocket"), line(ben, "websocket")]);
+    await until(ada, () => document.querySelector("#one-here").textContent === "2 here");
+    await publishes(ada);
+    await until(ada, () => document.querySelector("#one-acknowledged").textContent === "10");
+    assert.equal(await ada.textContent("#one-cursor"), (await ids(ada))[0]);
+  });
+
+  await step("one line: cut, it comes back and has what was published meanwhile", async () => {
+    for (let i = 0; i < 3; i += 1) {
+      await ada.click("#one-cut");
+      await until(ada, () => document.querySelector("#one-line").dataset.state !== "open");
+      await publishes(ben);
+      await line(ada, "websocket");
+    }
+  });
+
+  await step("one line: by each transport it goes on from its cursor, and one transport is always left", async () => {
+    await ada.uncheck("input[value=websocket]");
+    await publishes(ben);
+    await line(ada, "sse");
+    await publishes(ada);
+    await ada.uncheck("input[value=sse]");
+    await publishes(ben);
+    await line(ada, "poll");
+    assert.ok(await ada.isDisabled("input[value=poll]"));
+    await publishes(ada);
+    await until(ada, () => document.querySelector("#one-acknowledged").textContent === "30");
+    await ada.click("#one-cut");
+    await publishes(ben);
+    await line(ada, "poll");
+    await ada.check("input[value=sse]");
+    await ada.check("input[value=websocket]");
+    await line(ada, "websocket");
+    await publishes(ben);
   });
 
   const look = async (name, width, height, colorScheme) => {
@@ -282,6 +341,17 @@ try {
     await reads(ada, "Back again");
     await server.publish("default", "after the restart");
     await Promise.all([gets(ada, "after the restart"), gets(ben, "after the restart")]);
+    // The line's cursor is of a log that is gone: it says so, and counts on.
+    const [before] = await Promise.all([ids(ada), ...[ada, ben].map((page) => until(page, () => document.querySelector("#one-gaps").textContent === "1"))]);
+    assert.match(await ada.textContent("#one-events .gap"), /room\/line: unknown/);
+    await ada.click("#one-publish");
+    for (const page of [ada, ben]) {
+      await until(page, (count) => document.querySelector("#one-received").textContent == count, expected + 10);
+      assert.equal(await page.textContent("#one-twice"), "0");
+    }
+    const after = await ids(ada);
+    assert.notEqual(after[0].slice(-8), before[0].slice(-8), "another log");
+    assert.deepEqual(after.slice(0, 10), (await ids(ben)).slice(0, 10));
     const metrics = await (await fetch(`${server.url}/metrics`)).text();
     assert.match(metrics, /tautline_reconnects_total\{transport="event_stream"\} [1-9]/);
   });
@@ -301,6 +371,13 @@ try {
       await page.press("#token", "Enter");
       await gets(page, "secret");
       assert.ok(await page.isHidden("#publish-problem"));
+      await page.click("#one-publish");
+      await until(page, () => document.querySelector("#one-received").textContent === "10");
+      await page.reload();
+      await connected(page);
+      await page.click("#one-publish");
+      await until(page, () => /token/.test(document.querySelector("#one-problem").textContent));
+      assert.ok(await page.isVisible("#token"));
       await page.close();
     } finally {
       await locked.stop();

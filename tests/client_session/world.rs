@@ -49,7 +49,7 @@ impl World {
             outs,
             log: vec![],
             wishes: vec![],
-            key: String::new(),
+            key: "A".repeat(24),
             cut: usize::MAX,
             protocol: "Sec-WebSocket-Protocol: tautline\r\n",
         };
@@ -82,7 +82,10 @@ impl World {
                     continue;
                 }
                 SessionEvent::Attached(transport) => format!("attached {transport}"),
-                SessionEvent::Message(message) => format!("{} {}", message.topic, message.data),
+                SessionEvent::Message(message) => {
+                    let ephemeral = if message.cursor.is_none() { "ephemeral " } else { "" };
+                    format!("{ephemeral}{} {}", message.topic, message.data)
+                }
                 SessionEvent::Gap(gaps) => {
                     gaps.map(|gap| format!("gap {} {}", gap.topic, gap.reason)).collect::<Vec<_>>().join(", ")
                 }

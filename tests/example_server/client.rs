@@ -228,8 +228,22 @@ pub(crate) struct Feed {
 #[derive(Debug)]
 pub(crate) struct Event {
     pub(crate) id: String,
+    pub(crate) topic: String,
     pub(crate) kind: String,
     pub(crate) data: String,
+}
+
+impl Event {
+    /// Out of a block that has data, and is not one of the protocol's own.
+    pub(crate) fn of(block: &str) -> Option<Self> {
+        let all = |name: &str| {
+            let lines = block.lines().filter_map(|line| line.split_once(": ").or(line.split_once(':')));
+            lines.filter(|(field, _)| *field == name).map(|(_, value)| value).collect::<Vec<_>>()
+        };
+        let (kind, data) = (all("event").concat(), all("data"));
+        let told = !data.is_empty() && !kind.starts_with("tautline.");
+        told.then(|| Self { id: all("id").concat(), topic: all("topic").concat(), kind, data: data.join("\n") })
+    }
 }
 
 impl Feed {
@@ -256,17 +270,23 @@ impl Feed {
         }
     }
 
-    /// The next block with data.
+    /// The next event; the protocol's own are passed over.
     pub(crate) fn event(&mut self) -> Event {
         loop {
+            if let Some(event) = Event::of(&self.block()) {
+                return event;
+            }
+        }
+    }
+
+    /// The next position block, which ends an attach; and the blocks before it.
+    pub(crate) fn position(&mut self) -> (String, Vec<String>) {
+        let mut before = Vec::new();
+        loop {
             let block = self.block();
-            let all = |name: &str| {
-                let lines = block.lines().filter_map(|line| line.split_once(": ").or(line.split_once(':')));
-                lines.filter(|(field, _)| *field == name).map(|(_, value)| value).collect::<Vec<_>>()
-            };
-            let data = all("data");
-            if !data.is_empty() {
-                return Event { id: all("id").concat(), kind: all("event").concat(), data: data.join("\n") };
+            match block.strip_prefix("id: ").filter(|id| !id.contains('\n')) {
+                Some(id) => return (id.to_owned(), before),
+                None => before.push(block),
             }
         }
     }
@@ -340,11 +360,30 @@ impl Member {
         self.line.send(1, request.to_string().as_bytes());
     }
 
-    /// The next message.
+    /// The next message in JSON. What was published is passed over.
     pub(crate) fn answer(&mut self) -> Value {
+        loop {
+            let text = self.text();
+            if text.starts_with('{') {
+                return serde_json::from_str(&text).expect("JSON");
+            }
+            assert!(Event::of(&text).is_some(), "{text}");
+        }
+    }
+
+    /// What was published to the room's name next; messages in JSON are passed over.
+    pub(crate) fn published(&mut self) -> Event {
+        loop {
+            if let Some(event) = Event::of(&self.text()) {
+                return event;
+            }
+        }
+    }
+
+    fn text(&mut self) -> String {
         let (opcode, payload) = self.line.frame();
         assert_eq!(opcode, 1, "{payload:?}");
-        serde_json::from_slice(&payload).expect("JSON")
+        String::from_utf8(payload).expect("UTF-8")
     }
 
     /// The next message of a type; others are passed over.

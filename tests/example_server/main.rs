@@ -1,6 +1,7 @@
 //! The example server as its users meet it: the built program, over real sockets on loopback.
 
 mod client;
+mod hub;
 mod metrics;
 
 use client::{PATIENCE, Server, read_head, run};
@@ -17,6 +18,7 @@ fn every_path_answers_its_methods_and_no_other() {
     for (path, kind) in [
         ("/", "text/html; charset=utf-8"),
         ("/app.js", "text/javascript; charset=utf-8"),
+        ("/tautline.js", "text/javascript; charset=utf-8"),
         ("/style.css", "text/css; charset=utf-8"),
         ("/healthz", "text/plain; charset=utf-8"),
         ("/metrics", "text/plain; version=0.0.4; charset=utf-8"),
@@ -29,14 +31,17 @@ fn every_path_answers_its_methods_and_no_other() {
         let delete = server.ask("DELETE", path, &[], b"");
         assert_eq!((delete.status, delete.header("allow")), (405, Some("GET, HEAD, OPTIONS")), "{path}");
     }
-    for path in ["/publish", "/tokens"] {
+    for path in ["/publish", "/send", "/ack", "/tokens"] {
         for method in ["GET", "HEAD", "PUT"] {
             let answer = server.ask(method, path, &[], b"");
             assert_eq!((answer.status, answer.header("allow")), (405, Some("POST, OPTIONS")), "{method} {path}");
         }
     }
     assert_eq!(server.ask("HEAD", "/events", &[], b"").header("content-type"), Some("text/event-stream"));
-    assert_eq!(server.ask("POST", "/events", &[], b"").status, 405);
+    assert_eq!(server.ask("HEAD", "/poll", &[], b"").header("content-type"), Some("application/json"));
+    for path in ["/events", "/poll"] {
+        assert_eq!(server.ask("POST", path, &[], b"").header("allow"), Some("GET, HEAD, OPTIONS"), "{path}");
+    }
     for path in ["/ws", "/echo"] {
         assert_eq!(server.ask("GET", path, &[], b"").status, 426);
         assert_eq!(server.ask("POST", path, &[], b"").header("allow"), Some("GET, OPTIONS"));
@@ -84,8 +89,8 @@ fn a_publication_reaches_streams_and_the_room_of_its_name_as_it_is() {
             assert_eq!((&*event.data, &*event.id, &*event.kind), (data, &*id, ""));
         }
         for member in &mut members {
-            let event = member.until("event");
-            assert_eq!((&event["data"], &event["id"]), (&json!(data), &json!(id)));
+            let event = member.published();
+            assert_eq!((&*event.data, &*event.id, &*event.topic), (data, &*id, "lobby"));
         }
     }
     server.ask("POST", "/publish?topic=other", &[], b"mine");
@@ -101,7 +106,8 @@ fn ids_grow_and_a_stream_begins_with_the_position_that_it_goes_on_from() {
         let before = server.ask("POST", "/publish", &[], first.as_bytes()).json()["id"].as_str().unwrap().to_owned();
         // Without a topic it is `default`.
         let mut feed = server.stream("GET", "/events", &[], b"");
-        let position = feed.block().strip_prefix("id: ").expect("a position").to_owned();
+        let (position, attach) = feed.position();
+        assert!(attach.len() == 1 && attach[0].starts_with("event: tautline.session\ndata: session "), "{attach:?}");
         server.ask("POST", "/publish?topic=default", &[], second.as_bytes());
         server.ask("POST", "/publish", &[], third.as_bytes());
         let mut events = vec![feed.event()];
@@ -135,18 +141,32 @@ fn one_stream_carries_several_topics() {
 fn what_cannot_be_published_or_followed_is_refused_with_a_reason() {
     let server = Server::start(&[]);
     let long = "x".repeat(129);
-    for topic in ["", "a%20b", "%zz", "%ff", "a\u{7f}", &long, "chat/lobby"] {
-        for (method, path) in [("POST", "/publish"), ("GET", "/events")] {
-            let answer = server.ask(method, &format!("{path}?topic={}", topic.replace('\u{7f}', "%7F")), &[], b"");
-            assert_eq!(answer.status, 400, "{method} {path} {topic:?}");
+    for (topic, status) in [
+        ("", 400),
+        ("a%20b", 400),
+        ("%zz", 400),
+        ("%ff", 400),
+        ("a%7F", 400),
+        (&*long, 400),
+        ("chat/lobby", 403),
+        ("user:ada", 403),
+    ] {
+        for (method, path) in [("POST", "/publish"), ("GET", "/events"), ("GET", "/poll")] {
+            let answer = server.ask(method, &format!("{path}?topic={topic}"), &[], b"");
+            assert_eq!(answer.status, status, "{method} {path} {topic:?}");
             assert!(answer.body.ends_with(b"\n"), "a sentence for people");
         }
     }
-    assert_eq!(server.ask("POST", "/publish?topic=server/stats", &[], b"{}").status, 400, "the server's own");
+    for topic in ["server/stats", "server/else"] {
+        let answer = server.ask("POST", &format!("/publish?topic={topic}"), &[], b"{}");
+        assert_eq!(answer.status, 403, "the server's own");
+    }
     assert_eq!(server.ask("POST", "/publish?topic=a&topic=b", &[], b"x").status, 400);
-    assert_eq!(server.ask("POST", "/publish", &[], b"\xff\xfe").status, 400, "not UTF-8");
-    assert_eq!(server.ask("POST", "/publish", &[], b"caf\xc3").status, 400, "cut in a character");
-    let many: String = (0..17).map(|n| format!("topic=t{n}&")).collect();
+    assert_eq!(server.ask("POST", "/publish", &[], b"\xff\xfe").status, 415, "not UTF-8");
+    assert_eq!(server.ask("POST", "/publish", &[], b"caf\xc3").status, 415, "cut in a character");
+    let binary = [("Content-Type", "application/octet-stream")];
+    assert_eq!(server.ask("POST", "/publish", &binary, b"x").status, 415);
+    let many: String = (0..129).map(|n| format!("topic=t{n}&")).collect();
     assert_eq!(server.ask("GET", &format!("/events?{many}"), &[], b"").status, 400);
     let accept = [("Accept", "application/json")];
     assert_eq!(server.ask("GET", "/events", &accept, b"").status, 406);
@@ -189,13 +209,17 @@ fn a_token_stream_ends_in_order() {
 // Who may.
 
 /// Paths with a method that has an effect or an answer.
-const ALL: [(&str, &str); 9] = [
+const ALL: [(&str, &str); 13] = [
     ("GET", "/"),
     ("GET", "/app.js"),
     ("GET", "/healthz"),
     ("GET", "/metrics"),
     ("GET", "/events"),
+    ("GET", "/poll"),
     ("POST", "/publish"),
+    ("POST", "/send"),
+    ("POST", "/ack"),
+    ("GET", "/tautline.js"),
     ("POST", "/tokens"),
     ("GET", "/nothing"),
     ("OPTIONS", "/publish"),
@@ -269,15 +293,16 @@ fn a_foreign_host_is_refused_without_effect_on_every_path() {
 #[test]
 fn a_preflight_of_a_listed_origin_is_allowed_what_it_needs() {
     let server = Server::start(&["--origin", "https://app.example", "--token", "t"]);
-    for path in ["/publish", "/events", "/tokens"] {
+    for path in ["/publish", "/events", "/poll", "/send", "/ack", "/tokens"] {
         let asks = [
             ("Origin", "https://app.example"),
             ("Access-Control-Request-Method", "POST"),
-            ("Access-Control-Request-Headers", "authorization"),
+            ("Access-Control-Request-Headers", "authorization,tautline-session"),
         ];
         let answer = server.ask("OPTIONS", path, &asks, b"");
         assert_eq!((answer.status, answer.header("access-control-allow-origin")), (204, Some("https://app.example")));
-        assert!(answer.header("access-control-allow-headers").unwrap().contains("Authorization"));
+        let headers = answer.header("access-control-allow-headers").unwrap();
+        assert!(headers.contains("Authorization") && headers.contains("Tautline-Session"), "{headers}");
         assert!(answer.header("access-control-allow-methods").unwrap().contains("POST"));
     }
     let answer = server.ask("POST", "/publish", &[("Origin", "https://app.example")], b"x");
@@ -511,6 +536,10 @@ fn metrics_are_in_the_text_format_and_count_what_happened() {
         assert_eq!(value(name), 0.0);
     }
     assert!(value("tautline_loop_lag_seconds_count") > 5.0);
+    // `default`, with what was published to it.
+    assert_eq!((value("tautline_hub_topics"), value("tautline_hub_retained_events")), (1.0, 1.0));
+    assert!((1.0..4096.0).contains(&value("tautline_hub_retained_bytes")));
+    assert_eq!(value("tautline_hub_parked_sessions"), 0.0);
 }
 
 #[test]
@@ -569,6 +598,7 @@ fn mistakes_on_the_command_line_are_named() {
         (&["--token-file", "/nonexistent/file"], "--token-file"),
         (&["--address", "256.1.1.1:80"], "--address"),
         (&["--queue", "10"], "queue"),
+        (&["--history", "-1"], "--history"),
         (&["stray"], "stray"),
     ] {
         let out = run(args);
@@ -586,6 +616,7 @@ fn mistakes_on_the_command_line_are_named() {
         "--open",
         "--max-connections",
         "--heartbeat",
+        "--history",
         "--drain",
     ] {
         assert!(help.contains(option), "{option}");
@@ -629,7 +660,7 @@ fn a_signal_lets_everyone_go_in_order_and_ends_with_0() {
     for signal in ["TERM", "INT"] {
         let mut server = Server::start(&["--workers", "2"]);
         let mut feed = server.stream("GET", "/events", &[], b"");
-        feed.block();
+        feed.position();
         let mut member = server.join("lobby", "Ada");
         server.signal(signal);
         assert_eq!(member.until_close(), 1012);

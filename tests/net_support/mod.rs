@@ -4,6 +4,7 @@
 //! bound, generous enough for a busy machine; nothing asserts how long something took.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod hub;
 pub mod wire;
 
 use std::collections::HashMap;

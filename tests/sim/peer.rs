@@ -375,6 +375,7 @@ impl Cx<'_> {
         // A poll's cursor is its acknowledgement, now and for when the session comes back by another transport.
         let delivery = if polls { Delivery::Plain } else { asked.delivery };
         if polls
+            && asked.delivery == Delivery::Acknowledged
             && let Resume::At(cursor) = asked.resume
             && cursor.log == Some(self.shared.log())
             && !topics.iter().any(|(_, own)| own.is_some())
@@ -635,7 +636,7 @@ impl Cx<'_> {
     fn publish(&mut self, session: Option<SessionId>, publish: &Publish<'_>) -> Result<Cursor, Refused> {
         publish.check().map_err(|error| Refused(error.status(), error.to_string()))?;
         self.desk
-            .count_publication(self.id.index, self.now)
+            .count_command(self.id.index, session, self.now)
             .map_err(|error| Refused(error.status(), error.to_string()))?;
         let event = sse::Event { event: publish.event, data: &publish.data, id: None, topic: None };
         let entry = match publish.keep {

@@ -2,6 +2,7 @@
 
 import { Chat, clock } from "./chat.js";
 import { Socket, Stream } from "./lines.js";
+import { One } from "./one.js";
 import { Plot, format } from "./plot.js";
 
 const $ = (id) => document.getElementById(id);
@@ -208,6 +209,19 @@ $("copy").addEventListener("click", async () => {
     getSelection().selectAllChildren($("curl"));
   }
 });
+
+// One line.
+
+const part = (name) => [name, $(`one-${name}`)];
+const names = ["line", "name", "now", "cut", "publish", "problem", "acknowledged", "received", "twice", "gaps", "cursor", "events", "here"];
+const one = new One({
+  ...Object.fromEntries(names.map(part)),
+  words: $("one-state"),
+  delay: $("one-wait"),
+  transports: [...document.querySelectorAll("input[name=transport]")],
+});
+one.authorization = authorization;
+one.ontoken = () => ($("token-form").hidden = false);
 
 // Tokens: begun by a POST, so `fetch` and not `EventSource`. What comes is cut anywhere; a blank line ends an event.
 

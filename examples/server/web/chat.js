@@ -25,6 +25,7 @@ export class Chat {
     this.#name = name;
     this.#room = room;
     socket.onmessage = (message) => this.#receive(message);
+    socket.onblock = (fields) => this.#published(fields);
     parts.compose.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#say(parts.text.value);
@@ -124,11 +125,13 @@ export class Chat {
         mark(this.#pending.get(message.ref), "");
         this.#pending.delete(message.ref);
         break;
-      case "event":
-        this.#tell(`Published: ${message.data}`, "event");
-        break;
     }
     this.#show();
+  }
+
+  // To the topic of the room's name.
+  #published({ topic, data }) {
+    if (topic === this.#room) this.#tell(`Published: ${data}`, "event");
   }
 
   // Whether a change of the room is news. One that was on its way when the list was made is none; behind a gap the list is asked for anew.

@@ -3,6 +3,8 @@
 // Both wait longer after each failure, by chance up to a bound that doubles (full jitter): clients that lost their server together do not
 // come back together. Only a line that held for a while makes the next wait short again.
 
+import { BlockParser } from "/tautline.js";
+
 const BASE = 1000;
 const CAP = 30000;
 const LEAST = 100;
@@ -75,6 +77,8 @@ export class Socket extends Line {
   #refs = 0;
   #pings = new Map();
   onmessage = () => {};
+  // What was published comes as a block of the hub's, and not in JSON.
+  onblock = () => {};
   onrtt = () => {};
 
   constructor(path) {
@@ -99,7 +103,9 @@ export class Socket extends Line {
       this.#beat = setInterval(() => this.#ping(), PING_EVERY);
       this.#ping();
     };
+    const parser = new BlockParser((block) => this.onblock(block));
     socket.onmessage = (event) => {
+      if (!event.data.startsWith("{")) return parser.push(`${event.data}\n\n`);
       const message = JSON.parse(event.data);
       if (message.type !== "pong") return this.onmessage(message);
       const sent = this.#pings.get(message.ref);
@@ -128,8 +134,8 @@ export class Socket extends Line {
   }
 }
 
-// An event stream. The browser would come back by itself, but in step with all others; so each time it fails, this opens a new one, from
-// the last event's id.
+// An event stream of the hub's, by the browser's own EventSource. It would come back by itself, but in step with all others; so each time it
+// fails, this opens a new one, from the last event's id.
 export class Stream extends Line {
   #source = null;
   #last = "";

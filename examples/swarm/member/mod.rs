@@ -1,10 +1,13 @@
 //! A member: one process that opens connections and puts load on them, as the leader tells it in lines of JSON.
 
+mod crowd;
 mod deliveries;
 mod echoes;
+mod wire;
 
 use crate::Failure;
 use crate::latency::Latency;
+pub(crate) use crowd::TOPIC;
 use deliveries::Deliveries;
 use echoes::{Echoes, Pace};
 use serde_json::{Value, json};
@@ -23,6 +26,7 @@ use tautline::net::{Config, Connect, Context, Control, DrainConfig, Ended, Handl
 use tautline::sse::{EventSourceConfig, EventSourceEvent};
 use tautline::time::Clock;
 use tautline::ws::{self, CloseCode, HandshakeConfig};
+pub(crate) use wire::Transport;
 
 /// The argument that makes this program a member.
 pub(crate) const ROLE: &str = "as-member-of-swarm";
@@ -51,6 +55,10 @@ pub(crate) fn run() -> Result<(), Failure> {
 fn serve() -> Result<(), Failure> {
     let mut lines = stdin().lock().lines();
     let job = Job::read(&serde_json::from_str(&lines.next().ok_or("a member without a job")??)?)?;
+    if !job.transports.is_empty() {
+        drop(lines);
+        return crowd::run(job);
+    }
     let clock = Clock::new();
     let pace = job.pace();
     let (connections, config) = (job.connections, job.config());
@@ -114,6 +122,12 @@ struct Job {
     rate: Option<f64>,
     /// Further header lines of each handshake and request.
     headers: Vec<(String, String)>,
+    /// Of a hub's subscribers, in turn; none: it is no hub.
+    transports: Vec<Transport>,
+    /// Whether their polls have a session.
+    sessions: bool,
+    /// Whether their polls ask for JSON.
+    json: bool,
 }
 
 impl Job {
@@ -127,6 +141,7 @@ impl Job {
             let address: SocketAddr = target["address"].as_str().unwrap_or_default().parse()?;
             targets.push(Connect { url, address, source: None });
         }
+        let transports = job["transports"].as_array().into_iter().flatten().filter_map(Value::as_str);
         if targets.is_empty() {
             return Err("a job without targets".into());
         }
@@ -145,6 +160,9 @@ impl Job {
             messages: job["messages"].as_u64(),
             rate: job["rate"].as_f64(),
             headers: serde_json::from_value(job["headers"].clone())?,
+            transports: transports.filter_map(Transport::named).collect(),
+            sessions: job["sessions"] == true,
+            json: job["json"] == true,
         })
     }
 

@@ -3,8 +3,8 @@
 use super::line::{self, HubLine, hub_line};
 use super::requests::{self, Errand};
 use crate::hub::{
-    Command, Commands, Cursor, Entry, Identity, Kept, Owner, Publish, PublishError, Refusal, SessionId, Subscribed, To,
-    notice,
+    Command, Commands, Cursor, Entry, Identity, Kept, Owner, Publish, PublishError, RateExceeded, Refusal, SessionId,
+    Subscribed, To, notice,
 };
 use crate::net::context::Context;
 use crate::net::handler::Message;
@@ -42,6 +42,14 @@ impl Refused {
     }
 }
 
+impl From<RateExceeded> for Refused {
+    fn from(exceeded: RateExceeded) -> Self {
+        let mut refused = Self::new(exceeded.status(), exceeded);
+        refused.after = Some(exceeded.retry_after);
+        refused
+    }
+}
+
 impl From<PublishError> for Refused {
     fn from(error: PublishError) -> Self {
         let mut refused = Self::new(error.status(), error);
@@ -55,15 +63,21 @@ impl From<PublishError> for Refused {
 
 /// A message of a hub's WebSocket.
 pub(crate) fn receive<S>(cx: &mut Context<'_, S>, message: Message<'_>) {
+    if let Some(HubLine::Nameless(..)) = hub_line(cx) {
+        first_message(cx, message);
+        return;
+    }
     let Message::Text(text) = message else {
         cx.close(CloseCode::UNSUPPORTED, "events carry text");
         return;
     };
-    if let Some(HubLine::Nameless(..)) = hub_line(cx) {
-        first_message(cx, text);
-        return;
-    }
     for command in Commands::read(text) {
+        // What was received is said as often as it has to be.
+        let counts = !matches!(command, Ok(Command::Ack { .. }));
+        if counts && let Err(exceeded) = cx.core.desk.count_command(cx.id.index, None, cx.core.now) {
+            let _ = line::hand_block(cx, &too_many(&command, exceeded));
+            break;
+        }
         let answer = match command {
             Ok(command) => obey(cx, &command),
             Err(refusal) => Some(refusal_block(&refusal)),
@@ -80,19 +94,15 @@ pub(crate) fn receive<S>(cx: &mut Context<'_, S>, message: Message<'_>) {
 }
 
 /// Nothing but a token is taken from somebody without a name.
-fn first_message<S>(cx: &mut Context<'_, S>, text: &str) {
-    let mut commands = Commands::read(text);
-    let token = match (commands.next(), commands.next()) {
-        (Some(Ok(Command::Token(token))), None) => token,
-        _ => {
-            cx.close(CloseCode::new(4001).unwrap_or(CloseCode::POLICY), "the first message is not a token");
-            return;
-        }
-    };
+fn first_message<S>(cx: &mut Context<'_, S>, message: Message<'_>) {
     let line = cx.cold.as_mut().and_then(|cold| cold.hub.take());
-    if let Some(HubLine::Nameless(errand, _)) = line.map(|line| *line) {
-        let errand: Errand = *errand;
-        requests::admit_by_token(cx, errand, token);
+    let mut commands = Commands::read(if let Message::Text(text) = message { text } else { "" });
+    match (commands.next(), commands.next(), line.map(|line| *line)) {
+        (Some(Ok(Command::Token(token))), None, Some(HubLine::Nameless(errand, _))) => {
+            let errand: Errand = *errand;
+            requests::admit_by_token(cx, errand, token);
+        }
+        _ => cx.close(CloseCode::new(4001).unwrap_or(CloseCode::POLICY), "the first message is not a token"),
     }
 }
 
@@ -144,9 +154,11 @@ fn subscribe<S>(
                 let _ = line::hand_block(cx, &block);
             }
         }
-        // It has what it asks for; it is told so all the same.
+        // It has what it asks for; it is told so all the same, if it is not about to be.
+        Subscribed::Already if cx.core.desk.is_catching_up(cx.id.index, topic) => {}
         Subscribed::Already => {
-            let _ = line::hand_block(cx, &notice::subscribed(topic, cx.core.desk.position_of(cx.id.index)));
+            let cursor = cx.core.desk.position_of(cx.id.index);
+            let _ = line::hand_block(cx, &notice::subscribed(topic, cursor));
         }
     }
     Ok(())
@@ -170,6 +182,11 @@ pub(super) fn obey_posted<S>(
     answers: &mut Vec<u8>,
 ) {
     for command in Commands::read(text) {
+        let counts = !matches!(command, Ok(Command::Ack { .. }));
+        if counts && let Err(exceeded) = cx.core.desk.count_command(cx.id.index, session, cx.core.now) {
+            answers.extend_from_slice(&too_many(&command, exceeded));
+            break;
+        }
         let answer = match command {
             Ok(Command::Publish(publish)) => publish_and_answer(cx, identity, session, &publish),
             Ok(Command::Ack { cursor }) => {
@@ -198,6 +215,21 @@ pub(super) fn obey_posted<S>(
             answers.extend_from_slice(&answer);
         }
     }
+}
+
+/// The answer to one command too many. What comes behind it in the message is not looked at: as many bad ones as there may be in a message
+/// are owed much more than was sent.
+fn too_many(command: &Result<Command<'_>, Refusal<'_>>, exceeded: RateExceeded) -> Bytes {
+    let (command, topic, key) = match command {
+        Ok(Command::Subscribe { topic, .. }) => ("subscribe", Some(*topic), None),
+        Ok(Command::Unsubscribe { topic }) => ("unsubscribe", Some(*topic), None),
+        Ok(Command::Ack { .. }) => ("ack", None, None),
+        Ok(Command::Token(_)) => ("token", None, None),
+        Ok(Command::Presence { topic }) => ("presence", Some(*topic), None),
+        Ok(Command::Publish(publish)) => ("publish", Some(publish.topic), publish.key),
+        Err(refusal) => (refusal.command, refusal.topic, refusal.key),
+    };
+    error(command, topic, key, &exceeded.into())
 }
 
 /// The answer to what is no command.
@@ -237,12 +269,6 @@ pub(super) fn publish<S>(
     publish.check().map_err(|error| Refused::new(error.status(), error))?;
     if !hub.authority.may_publish(identity, publish.topic) {
         return Err(Refused::new(403, "not allowed"));
-    }
-    let index = cx.id.index;
-    if let Err(exceeded) = cx.core.desk.count_publication(index, cx.core.now) {
-        let mut refused = Refused::new(exceeded.status(), exceeded);
-        refused.after = Some(exceeded.retry_after);
-        return Err(refused);
     }
     let event = Event { event: publish.event, data: &publish.data, id: None, topic: None };
     let entry = match publish.keep {

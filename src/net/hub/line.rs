@@ -1,21 +1,22 @@
 //! A subscriber's connection: what it is sent, its heartbeat, and its end.
 
-use super::polls::{self, Poll};
+use super::polls::{self, Offered, Poll};
 use super::requests::Errand;
-use crate::hub::{Cursor, First, Identity, Item, Most, Offer, Pulled, SessionId, SlowReader, WhoIsHere, notice};
+use crate::hub::{
+    Cursor, First, Identity, Item, Most, Offer, Pressure, Pulled, SessionId, SlowReader, WhoIsHere, notice,
+};
 use crate::net::context::{Context, Line, SendError};
 use crate::net::core::{Command, Core};
 use crate::net::peer::{Cold, HttpLine, Meta, Mode, PeerId, flag};
 use crate::net::publish::Published;
 use crate::net::worker::give_up;
-use crate::time::Instant;
+use crate::time::{Instant, earlier};
 use crate::ws::CloseCode;
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::boxed::Box;
 use std::format;
 use std::string::String;
-use std::sync::Arc;
 use std::time::Duration;
 use std::vec::Vec;
 
@@ -36,20 +37,22 @@ pub(crate) struct Subscriber {
     welcome: Option<Bytes>,
     /// When it was last told its position.
     told: Instant,
+    /// After how long without being told it is told again.
+    silence: Duration,
     /// When the desk wants to be asked.
     due: Option<Instant>,
 }
 
 impl Subscriber {
-    pub(super) fn new(welcome: Bytes, now: Instant) -> Self {
-        Self { welcome: Some(welcome), told: now, due: None }
+    pub(super) fn new(welcome: Bytes, silence: Duration, now: Instant) -> Self {
+        Self { welcome: Some(welcome), told: now, silence, due: None }
     }
 }
 
 impl HubLine {
     pub(crate) fn due(&self) -> Option<Instant> {
         match self {
-            Self::Subscriber(subscriber) => subscriber.due,
+            Self::Subscriber(subscriber) => earlier(Some(subscriber.told + subscriber.silence), subscriber.due),
             Self::Nameless(_, due) => Some(*due),
             Self::Errand(_) => None,
             Self::Poll(poll) => Some(poll.until),
@@ -137,8 +140,11 @@ pub(crate) fn pump<S>(cx: &mut Context<'_, S>) {
                 Item::Publication(published) => hand(cx, published),
                 Item::Notice(block) => hand_block(cx, block),
             };
-            if outcome.is_err() {
-                // It is over, or will be at once: what does not fit an empty queue was never published.
+            if let Err(error) = outcome {
+                if error.full().is_some() {
+                    // What does not fit an empty queue was never published; but a notice may be longer than a queue that is set very short.
+                    give_up(cx);
+                }
                 return;
             }
         }
@@ -206,39 +212,45 @@ pub(super) fn snapshot<S>(cx: &Context<'_, S>, topic: &str) -> Bytes {
 fn tell_position<S>(cx: &mut Context<'_, S>) {
     let block = notice::position(cx.core.desk.position_of(cx.id.index));
     let now = cx.core.now;
-    if hand_block(cx, &block).is_ok()
-        && let Some(HubLine::Subscriber(subscriber)) = hub_line(cx)
-    {
+    // Where it does not fit, blocks are on their way.
+    let _ = hand_block(cx, &block);
+    if let Some(HubLine::Subscriber(subscriber)) = hub_line(cx) {
         subscriber.told = now;
     }
 }
 
-/// A heartbeat's time: the position is the heartbeat.
+/// A heartbeat's time: the position is the heartbeat. Where earlier blocks still wait for the socket none is added.
 pub(crate) fn beat<S>(cx: &mut Context<'_, S>) {
-    if let Some(HubLine::Subscriber(_)) = hub_line(cx) {
-        tell_position(cx);
+    let (now, blocked) = (cx.core.now, cx.out.is_blocked());
+    if let Line::Http(HttpLine { mode: Mode::Stream(stream), .. }) = &mut cx.line {
+        // So that its own heartbeat moves on, whatever comes of this one.
+        stream.wrote(now);
+    }
+    match hub_line(cx) {
+        Some(HubLine::Subscriber(subscriber)) if blocked => subscriber.told = now,
+        Some(HubLine::Subscriber(_)) => tell_position(cx),
+        _ => {}
     }
 }
 
 /// The client said something. A WebSocket that hears is not pinged, so what its client waits for comes from here.
 pub(super) fn heard<S>(cx: &mut Context<'_, S>) {
-    let interval = cx.core.settings.ws.heartbeat.map(|heartbeat| heartbeat.interval);
+    let interval = interval(cx);
     let now = cx.core.now;
-    if let Some(interval) = interval
-        && let Some(HubLine::Subscriber(subscriber)) = hub_line(cx)
+    if let Some(HubLine::Subscriber(subscriber)) = hub_line(cx)
         && now.saturating_duration_since(subscriber.told) >= interval / 4
     {
-        tell_position(cx);
+        beat(cx);
     }
 }
 
 /// Events of one topic, for a subscriber that does not get them by the short way.
-pub(crate) fn offer<S>(cx: &mut Context<'_, S>, publications: &[Arc<Published>]) {
+pub(crate) fn offer<S>(cx: &mut Context<'_, S>, offered: &Offered<'_>) {
     if let Some(HubLine::Poll(_)) = hub_line(cx) {
-        polls::offer(cx, publications);
+        polls::offer(cx, offered);
         return;
     }
-    for published in publications {
+    for published in offered.publications {
         let Some(publication) = published.publication() else { continue };
         if cx.core.desk.offer(cx.id.index, publication, cx.core.now) == Offer::Skip {
             continue;
@@ -247,6 +259,9 @@ pub(crate) fn offer<S>(cx: &mut Context<'_, S>, publications: &[Arc<Published>])
         let ephemeral = publication.entry().is_ephemeral();
         // What is shed first may not fill the queue.
         let limit = if ephemeral { limit / 4 } else { limit };
+        // With nothing left to let go, whoever has something waiting is too slow.
+        let spent = cx.core.pressure == Pressure::Queues && cx.out.is_blocked();
+        let limit = if spent { 0 } else { limit };
         if cx.queued() + publication.block().len() + FRAME <= limit {
             if hand(cx, published).is_ok() && cx.out.is_blocked() && slow(cx, published) == SlowReader::Close {
                 let after = cx.core.settings.queue.stall();
@@ -339,8 +354,17 @@ pub(crate) fn handle_timeout<S>(cx: &mut Context<'_, S>) {
     match hub_line(cx) {
         Some(line) if line.due().is_some_and(|due| due <= now) => match line {
             HubLine::Poll(_) => polls::release(cx),
-            HubLine::Nameless(..) => cx.close(CloseCode::new(4001).unwrap_or(CloseCode::POLICY), "no token"),
-            HubLine::Subscriber(_) => {
+            HubLine::Nameless(..) => {
+                // Once is enough.
+                if let Some(cold) = cx.cold {
+                    cold.hub = None;
+                }
+                cx.close(CloseCode::new(4001).unwrap_or(CloseCode::POLICY), "no token");
+            }
+            HubLine::Subscriber(subscriber) => {
+                if subscriber.told + subscriber.silence <= now {
+                    beat(cx);
+                }
                 if cx.core.desk.handle_timeout(cx.id.index, now) {
                     pump(cx);
                 }
@@ -370,11 +394,29 @@ pub(super) fn set_hub_line<S>(cx: &mut Context<'_, S>, line: HubLine) {
     cx.cold.get_or_insert_default().hub = Some(Box::new(line));
 }
 
-/// How long a subscriber of the hub's may be without a block: what clients are told.
+/// How long a subscriber of the hub's may be without a block: what clients are told. A WebSocket's position comes with its ping, so this
+/// leaves room for the way of the pong before; where there is no ping, as its client is heard all the time, a timer of the hub's sees to
+/// it.
 pub(super) fn heartbeat<S>(cx: &Context<'_, S>) -> Duration {
     match &cx.line {
-        Line::Http(line) if line.upgraded.is_none() => cx.core.settings.stream.heartbeat,
-        _ => cx.core.settings.ws.heartbeat.map_or(Duration::from_secs(25), |heartbeat| heartbeat.interval),
+        Line::Http(line) if line.upgraded.is_none() => cx.core.settings.stream.heartbeat + LATE,
+        _ => interval(cx) * 5 / 4 + LATE,
+    }
+}
+
+/// How late a timer may be, with the time of a turn.
+pub(super) const LATE: Duration = Duration::from_millis(100);
+
+/// The heartbeat of WebSockets.
+fn interval<S>(cx: &Context<'_, S>) -> Duration {
+    cx.core.settings.ws.heartbeat.unwrap_or_default().interval
+}
+
+/// A close reason with the window in which the client comes back as its last word (docs/PROTOCOL.md): event streams are told the same.
+pub(in crate::net) fn reason<'r, S>(cx: &Context<'_, S>, reason: &'r str) -> Cow<'r, str> {
+    match cx.core.settings.stream.retry {
+        Some(retry) if cx.meta.has(flag::HUB) => Cow::Owned(format!("{reason} retry={}", retry.as_millis())),
+        _ => Cow::Borrowed(reason),
     }
 }
 

@@ -1,15 +1,18 @@
 //! Held polls and their answers.
 
 use super::line::{self, HubLine, hub_line};
-use crate::hub::{First, Item, Most, Position, notice};
+use super::requests::Known;
+use crate::http::PreparedAnswer;
+use crate::hub::{First, Item, Most, SessionToken, notice};
 use crate::net::context::{Context, Line};
 use crate::net::counters::Transport;
 use crate::net::peer::{Mode, flag};
 use crate::net::publish::Published;
-use crate::poll::{Batch, Form, More, Pushed};
+use crate::poll::{Batch, Form, More, PollConfig, Pushed};
 use crate::sse;
 use crate::time::Instant;
-use std::boxed::Box;
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::string::String;
 use std::sync::Arc;
 use std::vec::Vec;
@@ -17,21 +20,55 @@ use std::vec::Vec;
 /// A poll that waits.
 pub(crate) struct Poll {
     pub(super) form: Form,
-    pub(super) until: Instant,
-    /// The session's token.
-    pub(super) session: Option<Box<str>>,
+    pub(crate) until: Instant,
+    pub(super) known: Known,
     /// Header lines of the application's.
     pub(super) headers: Headers,
 }
 
-/// Header lines that outlive the request. None take no memory.
+/// Header lines that outlive the request: one copy for all whose lines are the same, as most are.
 #[derive(Clone, Default)]
-pub(crate) struct Headers(Option<Box<Vec<(String, String)>>>);
+pub(crate) struct Headers(Option<Arc<Vec<(String, String)>>>);
+
+/// Sets of header lines that are known: those of the pages that ask, for CORS.
+#[derive(Default)]
+pub(crate) struct HeaderSets(Vec<Headers>);
+
+impl HeaderSets {
+    /// More are not remembered: each request has its own then.
+    const MOST: usize = 16;
+
+    pub(super) fn get(&mut self, headers: &[(&str, &str)]) -> Headers {
+        if headers.is_empty() {
+            return Headers(None);
+        }
+        if let Some(known) = self.0.iter().find(|known| known.is(headers)) {
+            return known.clone();
+        }
+        let lines = headers.iter().map(|&(name, value)| (name.into(), value.into())).collect();
+        let headers = Headers(Some(Arc::new(lines)));
+        if self.0.len() == Self::MOST {
+            self.0.remove(0);
+        }
+        self.0.push(headers.clone());
+        headers
+    }
+}
 
 impl Headers {
-    pub(super) fn new(headers: &[(&str, &str)]) -> Self {
-        let owned = || headers.iter().map(|&(name, value)| (name.into(), value.into())).collect();
-        Self((!headers.is_empty()).then(|| Box::new(owned())))
+    fn is(&self, headers: &[(&str, &str)]) -> bool {
+        let own = self.0.as_ref().map_or(&[][..], |lines| lines);
+        own.len() == headers.len()
+            && own.iter().zip(headers).all(|((name, value), other)| (&**name, &**value) == *other)
+    }
+
+    /// Whether they are one copy.
+    fn same(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (None, None) => true,
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
     }
 
     pub(super) fn lines(&self) -> Vec<(&str, &str)> {
@@ -49,22 +86,24 @@ struct Answer {
 /// Answers a poll at once, if there is something to answer or `wait` is not what it wants; or holds it.
 pub(super) fn begin<S>(cx: &mut Context<'_, S>, poll: Poll, wait: Wait) {
     let answer = collect(cx, poll.form);
-    if wait == Wait::No || !answer.batch.is_empty() {
+    // What was published before this request came belongs to its answer, and comes at the end of the turn.
+    let behind = wait == Wait::Applied && cx.core.log.appended() != cx.core.delivered;
+    let waits = wait == Wait::Yes || behind;
+    if !waits || !answer.batch.is_empty() {
         respond(cx, &poll, answer);
         line::leave(cx.id, cx.core, cx.cold, cx.meta);
         return;
     }
-    let until = poll.until;
     let session = cx.core.desk.member(cx.id.index).map(|(session, _)| session);
     if let Some(hub) = cx.core.hub.clone()
         && let Some(session) = session
+        && poll.known == Known::Before
         && let Some(older) = hub.parked().park(session, cx.id)
         && older != cx.id
     {
         cx.core.commands.push(crate::net::core::Command::Release(older));
     }
     line::set_hub_line(cx, HubLine::Poll(poll));
-    let _ = until;
     if let Line::Http(line) = &mut cx.line {
         line.mode = Mode::Held;
         line.since = cx.core.now;
@@ -78,6 +117,8 @@ pub(super) fn begin<S>(cx: &mut Context<'_, S>, poll: Poll, wait: Wait) {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wait {
     Yes,
+    /// Only until this worker has applied what was published before.
+    Applied,
     No,
 }
 
@@ -89,9 +130,68 @@ fn note<S>(cx: &mut Context<'_, S>) {
     }
 }
 
+/// Events of one topic for its subscribers, and the answer that they are to polls: made once for all that are alike.
+pub(crate) struct Offered<'a> {
+    pub(crate) publications: &'a [Arc<Published>],
+    answers: RefCell<Vec<Alike>>,
+}
+
+/// What polls that are alike are answered with; `None` where the events are too many for one answer.
+struct Alike {
+    form: Form,
+    headers: Headers,
+    answer: Option<Rc<PreparedAnswer>>,
+}
+
+impl<'a> Offered<'a> {
+    pub(crate) const fn new(publications: &'a [Arc<Published>]) -> Self {
+        Self { publications, answers: RefCell::new(Vec::new()) }
+    }
+
+    /// The answer to a poll that was live before these events, gets all of them, and nothing else.
+    fn answer(&self, form: Form, headers: &Headers, config: &PollConfig) -> Option<Rc<PreparedAnswer>> {
+        let mut answers = self.answers.borrow_mut();
+        if let Some(made) = answers.iter().find(|made| made.form == form && made.headers.same(headers)) {
+            return made.answer.clone();
+        }
+        let answer = self.make(form, headers, config).map(Rc::new);
+        // More kinds than there are sets of header lines are kinds of one.
+        if answers.len() < 2 * HeaderSets::MOST {
+            answers.push(Alike { form, headers: headers.clone(), answer: answer.clone() });
+        }
+        answer
+    }
+
+    fn make(&self, form: Form, headers: &Headers, config: &PollConfig) -> Option<PreparedAnswer> {
+        let mut batch = Batch::new(form, config);
+        for published in self.publications {
+            if push(&mut batch, published) == Pushed::Full {
+                return None;
+            }
+        }
+        // They are what was applied last.
+        let last = self.publications.last()?.cursor();
+        batch.finish(last.text().as_str(), More::No).ok()?.prepare(&headers.lines()).ok()
+    }
+}
+
 /// Something was published to a topic of a held poll's.
-pub(super) fn offer<S>(cx: &mut Context<'_, S>, publications: &[Arc<Published>]) {
+pub(super) fn offer<S>(cx: &mut Context<'_, S>, offered: &Offered<'_>) {
     let index = cx.id.index;
+    let publications = offered.publications;
+    let plain = !cx.meta.has(flag::ASIDE) && publications.iter().all(|published| published.is_for_all());
+    let Some(HubLine::Poll(poll)) = hub_line(cx) else { return };
+    if plain && poll.known == Known::Before {
+        let (form, headers) = (poll.form, poll.headers.clone());
+        let config = cx.core.desk.config().poll;
+        if let Some(prepared) = offered.answer(form, &headers, &config)
+            && let Line::Http(line) = &mut cx.line
+            && line.http.respond_prepared(&prepared, cx.out).is_ok()
+        {
+            line::leave(cx.id, cx.core, cx.cold, cx.meta);
+            return;
+        }
+    }
     let Some(HubLine::Poll(poll)) = hub_line(cx) else { return };
     let mut batch = Batch::new(poll.form, &cx.core.desk.config().poll);
     let mut last = cx.core.desk.position();
@@ -144,20 +244,31 @@ fn answer<S>(cx: &mut Context<'_, S>, answer: Answer) {
 }
 
 fn respond<S>(cx: &mut Context<'_, S>, poll: &Poll, answer: Answer) {
+    let session = match poll.known {
+        Known::Before => None,
+        Known::New => token(cx),
+    };
     let Line::Http(line) = &mut cx.line else { return };
-    let outcome = answer
-        .batch
-        .finish(answer.last.text().as_str(), answer.more)
-        .map(|answer| answer.respond(&mut line.http, poll.session.as_deref(), &poll.headers.lines(), cx.out));
+    let outcome = answer.batch.finish(answer.last.text().as_str(), answer.more).map(|answer| {
+        answer.respond(&mut line.http, session.as_ref().map(SessionToken::as_str), &poll.headers.lines(), cx.out)
+    });
     if !matches!(outcome, Ok(Ok(()))) {
         line.http.abort();
     }
+}
+
+/// The token of the session that was made for a poll: with the same id it is the same.
+fn token<S>(cx: &Context<'_, S>) -> Option<SessionToken> {
+    let (session, identity) = cx.core.desk.member(cx.id.index)?;
+    Some(cx.core.hub.as_ref()?.sessions.mint(session.0, identity.user.as_deref()))
 }
 
 /// What there is for a poll behind its cursor.
 fn collect<S>(cx: &mut Context<'_, S>, form: Form) -> Answer {
     let index = cx.id.index;
     let config = cx.core.desk.config().poll;
+    let before = cx.core.desk.position_of(index).position;
+    let own: Vec<String> = cx.core.desk.catching_up(index).map(String::from).collect();
     let mut items = Vec::new();
     let most = Most { events: config.events, bytes: config.bytes, first: First::Any };
     let mut pulled = cx.core.desk.pull(index, most, cx.core.now, &mut items);
@@ -167,7 +278,7 @@ fn collect<S>(cx: &mut Context<'_, S>, form: Form) -> Answer {
     }
     let mut batch = Batch::new(form, &config);
     let mut last = cx.core.desk.position_of(index);
-    let mut sent: Option<Position> = None;
+    let mut sent = before;
     let mut more = if pulled == crate::hub::Pulled::More { More::Yes } else { More::No };
     for item in &items {
         let pushed = match item {
@@ -177,11 +288,14 @@ fn collect<S>(cx: &mut Context<'_, S>, form: Form) -> Answer {
         if pushed == Pushed::Full {
             // In this form it is longer than as blocks. What was left out comes with the next poll.
             more = More::Yes;
-            last.position = sent.unwrap_or_default();
+            // Topics with cursors of their own come behind all others, and their client knows where each is.
+            if !matches!(item, Item::Publication(published) if own.iter().any(|own| own == published.topic())) {
+                last.position = sent;
+            }
             break;
         }
         if let Item::Publication(published) = item {
-            sent = Some(published.cursor().position);
+            sent = sent.max(published.cursor().position);
         }
     }
     Answer { batch, last, more }

@@ -5,13 +5,15 @@ use super::commands::{self, Refused};
 use super::line::{self, HubLine, Subscriber, name_of};
 use super::polls::{self, Headers, Poll, Wait};
 use crate::http::credentials::{Secret, subprotocol};
-use crate::http::upgrade::Upgrade;
+use crate::http::origin::OriginPolicy;
+use crate::http::upgrade::{Upgrade, UpgradeConfig};
 use crate::http::{RequestHead, Response, ResponseError};
 use crate::hub::{
     Asking, Attach, Attachment, Cursor, Cursors, DEFAULT_TOPIC, Delivery, Denied, Identity, Kept, OwnTopic, Publish,
     Resume, SessionError, SessionId, SessionToken, To, USER_TOPICS, WhoIsHere, notice,
 };
 use crate::net::context::{Accept, Context, StreamOpened, UpgradeError, Upgraded};
+use crate::net::counters::Transport;
 use crate::net::peer::flag;
 use crate::poll;
 use crate::sse::{HeadOnly, Refusal as StreamRefusal, Subscription};
@@ -21,6 +23,7 @@ use std::boxed::Box;
 use std::format;
 use std::string::{String, ToString};
 use std::sync::Arc;
+use std::time::Duration;
 use std::vec::Vec;
 
 /// What a path of the hub's is for: docs/PROTOCOL.md. Which path that is, the application says.
@@ -165,9 +168,8 @@ fn identify(hub: &HubShared, head: &RequestHead<'_>, query: Option<Secret<'_>>) 
 }
 
 /// Origins are looked at where the upgrade is.
-fn anybody() -> crate::http::upgrade::UpgradeConfig {
-    use crate::http::origin::OriginPolicy;
-    crate::http::upgrade::UpgradeConfig { origins: OriginPolicy::Any, ..Default::default() }
+fn anybody() -> UpgradeConfig {
+    UpgradeConfig { origins: OriginPolicy::Any, ..Default::default() }
 }
 
 fn denied(denied: Denied) -> Refused {
@@ -196,9 +198,12 @@ fn session<S>(
     Ok((SessionId(random), token, Known::New))
 }
 
+/// Whether a client has its session's token.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Known {
+pub(crate) enum Known {
+    /// It sent it.
     Before,
+    /// It has to be told.
     New,
 }
 
@@ -242,35 +247,51 @@ fn attach<S>(
     let topics: Vec<_> = asked.topics.iter().map(|topic| (&*topic.name, topic.own)).collect();
     let token = asked.session.as_ref().map(Secret::expose);
     let (session, token, known) = session(cx, hub, token, &identity)?;
-    let delivery = if poll.is_some() { Delivery::Plain } else { asked.delivery };
-    if poll.is_some()
-        && let Resume::At(cursor) = asked.resume
-        && cursor.log == Some(cx.core.log.id())
-        && topics.iter().all(|(_, own)| own.is_none())
-    {
-        // A poll's cursor is its acknowledgement, now and for when the session comes back by another transport.
-        hub.acknowledged().note(session, cursor.position, cx.core.now);
-    }
+    let delivery = match endpoint {
+        // What it asks for next says what it has.
+        Endpoint::Poll => {
+            if let (Delivery::Acknowledged, Resume::At(cursor)) = (asked.delivery, asked.resume)
+                && cursor.log == Some(cx.core.log.id())
+                && topics.iter().all(|(_, own)| own.is_none())
+            {
+                hub.acknowledged().note(session, cursor.position, cx.core.now);
+            }
+            Delivery::Plain
+        }
+        _ => asked.delivery,
+    };
     let attached = |cx: &mut Context<'_, S>| {
-        admit(cx, hub, &identity, session, &topics, asked.resume, delivery).map_err(No::Refused)
+        let seen = if head.method() == "HEAD" { Seen::No } else { Seen::Yes };
+        admit(cx, hub, &identity, session, &topics, (asked.resume, delivery), seen).map_err(No::Refused)
     };
     match (endpoint, poll) {
         (_, Some(request)) => {
             attached(cx)?;
-            let wait = request.timeout.is_zero() || asked.resume == Resume::Live || request.head_only == HeadOnly::Yes;
+            let wait = match () {
+                () if asked.resume == Resume::Live => Wait::No,
+                () if request.timeout.is_zero() || request.head_only == HeadOnly::Yes => Wait::Applied,
+                () => Wait::Yes,
+            };
+            let timeout = if wait == Wait::Yes { request.timeout } else { Duration::ZERO };
             let poll = Poll {
                 form: request.form,
-                until: cx.core.now + request.timeout,
-                session: (known == Known::New).then(|| token.as_str().into()),
-                headers: Headers::new(headers),
+                until: cx.core.now + timeout,
+                known,
+                headers: cx.core.header_sets.get(headers),
             };
-            polls::begin(cx, poll, if wait { Wait::No } else { Wait::Yes });
+            polls::begin(cx, poll, wait);
             Ok(())
         }
         (Endpoint::WebSocket, _) => {
-            // Before the answer, while there still is a status to refuse with.
-            attached(cx)?;
+            // Nobody is told that somebody came who cannot.
+            if speaks(head, &cx.core.settings.upgrade).unwrap_or(false) {
+                // Before the answer, while there still is a status to refuse with.
+                attached(cx)?;
+            }
             let outcome = upgrade(cx, head, headers, |cx| welcome(cx, &token));
+            if asked.resume != Resume::Live && cx.meta.has(flag::HUB) {
+                cx.core.counters.reconnected(Transport::WebSocket);
+            }
             if !cx.meta.has(flag::HUB) {
                 line::leave(cx.id, cx.core, cx.cold, cx.meta);
             }
@@ -309,9 +330,7 @@ fn upgrade<S>(
     headers: &[(&str, &str)],
     accepted: impl FnOnce(&mut Context<'_, S>),
 ) -> Result<(), No> {
-    let speaks =
-        Upgrade::check_head(&anybody(), head).map(|upgrade| upgrade.protocols().any(|protocol| protocol == PROTOCOL));
-    if speaks == Ok(false) {
+    if speaks(head, &cx.core.settings.upgrade) == Some(false) {
         return Err(Refused::new(400, "the subprotocol tautline is not offered").into());
     }
     match cx.accept(head, &Accept { protocols: &[PROTOCOL], headers, config: None }) {
@@ -323,11 +342,20 @@ fn upgrade<S>(
     Ok(())
 }
 
+/// Whether a request offers the hub's subprotocol; `None` where it cannot become a WebSocket at all.
+fn speaks(head: &RequestHead<'_>, config: &UpgradeConfig) -> Option<bool> {
+    let upgrade = Upgrade::check_head(config, head).ok()?;
+    Some(upgrade.protocols().any(|protocol| protocol == PROTOCOL))
+}
+
 /// The connection is a subscriber's, and is told so first of all.
 fn welcome<S>(cx: &mut Context<'_, S>, token: &SessionToken) {
-    let block = notice::session(token, line::heartbeat(cx));
+    let heartbeat = line::heartbeat(cx);
+    let block = notice::session(token, heartbeat);
     let now = cx.core.now;
-    line::set_hub_line(cx, HubLine::Subscriber(Subscriber::new(block, now)));
+    // Thousands that attach together are told at different times, and a stream before it would send a comment.
+    let silence = (heartbeat - line::LATE).mul_f64(0.95 - (cx.random() % 1024) as f64 / 10_240.0);
+    line::set_hub_line(cx, HubLine::Subscriber(Subscriber::new(block, silence, now)));
 }
 
 /// Attaches, if the application's word is that it may.
@@ -337,8 +365,8 @@ fn admit<S>(
     identity: &Identity,
     session: SessionId,
     topics: &[(&str, Option<Resume>)],
-    resume: Resume,
-    delivery: Delivery,
+    (resume, delivery): (Resume, Delivery),
+    seen: Seen,
 ) -> Result<(), Refused> {
     let own = own_topic(identity);
     for (topic, _) in topics {
@@ -356,18 +384,27 @@ fn admit<S>(
         Delivery::Acknowledged => hub.acknowledged().of(session),
         Delivery::Plain => None,
     };
-    if delivery == Delivery::Acknowledged {
-        // The newest connection of a session is the one that acknowledgements beside it are for.
-        let _ = hub.acknowledging().park(session, cx.id);
-    }
     let head = cx.core.log.head().position;
     let attachment =
         Attachment { session, identity: identity.clone(), topics: &all, resume, delivery, acknowledged, head };
     cx.core.desk.attach(cx.id.index, &attachment).map_err(|error| Refused::new(error.status(), error))?;
-    for (topic, _) in all.iter() {
-        join(cx, hub, identity, session, topic);
+    if delivery == Delivery::Acknowledged {
+        // The newest connection of a session is the one that acknowledgements beside it are for.
+        let _ = hub.acknowledging().park(session, cx.id);
+    }
+    if seen == Seen::Yes {
+        for (topic, _) in all.iter() {
+            join(cx, hub, identity, session, topic);
+        }
     }
     Ok(())
+}
+
+/// Whether others see somebody as present. Who only asks for the head of an answer is not.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Yes,
+    No,
 }
 
 /// A member has a topic now: who is here is told, where the topic keeps that.
@@ -402,7 +439,7 @@ pub(super) fn admit_by_token<S>(cx: &mut Context<'_, S>, errand: Errand, token: 
     };
     let topics: Vec<_> = topics.iter().map(|(topic, own)| (&**topic, *own)).collect();
     let outcome = session(cx, &hub, own.as_deref(), &identity).and_then(|(id, token, _)| {
-        admit(cx, &hub, &identity, id, &topics, resume, delivery)?;
+        admit(cx, &hub, &identity, id, &topics, (resume, delivery), Seen::Yes)?;
         Ok(token)
     });
     match outcome {
@@ -410,7 +447,13 @@ pub(super) fn admit_by_token<S>(cx: &mut Context<'_, S>, errand: Errand, token: 
             welcome(cx, &token);
             line::opened(cx);
         }
-        Err(refused) => close(cx, refused.close_code(), "not allowed"),
+        Err(refused) => match refused.close_code() {
+            code @ 1013 => {
+                let reason = line::reason(cx, "busy");
+                close(cx, code, &reason);
+            }
+            code => close(cx, code, "not allowed"),
+        },
     }
 }
 
@@ -427,6 +470,11 @@ fn post<S>(
         let mut refused = Refused::new(405, "POST only");
         refused.allow = "POST";
         return Err(refused.into());
+    }
+    let framed = ["content-length", "transfer-encoding"].into_iter().any(|name| head.headers().get(name).is_some());
+    if endpoint != Endpoint::Acknowledge && !framed {
+        // Whoever forgot the body would publish an empty event (RFC 9110 section 15.5.12).
+        return Err(Refused::new(411, "the length of the body is needed").into());
     }
     let asked = Attach::read(head, Cursors::Strict, cx.core.settings.topics.per_subscriber)
         .map_err(|error| Refused::new(error.status(), error))?;
@@ -464,7 +512,7 @@ fn post<S>(
         }
         _ => What::Send { identity, session },
     };
-    let errand = Errand { what, headers: Headers::new(headers) };
+    let errand = Errand { what, headers: cx.core.header_sets.get(headers) };
     line::set_hub_line(cx, HubLine::Errand(Box::new(errand)));
     cx.read_body();
     Ok(())
@@ -548,6 +596,7 @@ fn publish_body<S>(
         keep: query.keep,
         slot: query.slot.as_deref(),
     };
+    cx.core.desk.count_command(cx.id.index, session, cx.core.now)?;
     commands::publish(cx, identity, session, &publish)
 }
 

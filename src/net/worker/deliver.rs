@@ -3,10 +3,11 @@
 use super::Worker;
 use super::serve::{Cause, Sink};
 use crate::http::server::Coding;
-use crate::hub::SlowReader;
+use crate::hub::{Pressure, SlowReader};
 use crate::net::config::SlowPolicy;
 use crate::net::handler::Handler;
 use crate::net::hub::line;
+use crate::net::hub::polls::Offered;
 use crate::net::peer::{HttpLine, Mode, PeerId, Wire, flag};
 use crate::net::publish::Published;
 use crate::output::Output;
@@ -31,6 +32,8 @@ const JOINED: usize = 64 << 10;
 /// Some publications to one topic and for all its subscribers, as each transport gets them.
 struct Run<'a> {
     publications: &'a [Arc<Published>],
+    /// As subscribers of the hub get them that are no case for the short way.
+    offered: Offered<'a>,
     frames: Option<Bytes>,
     /// The frames for WebSockets that compress, by how they do.
     #[cfg(feature = "deflate")]
@@ -42,6 +45,7 @@ impl<'a> Run<'a> {
     fn new(publications: &'a [Arc<Published>]) -> Self {
         Self {
             publications,
+            offered: Offered::new(publications),
             frames: None,
             #[cfg(feature = "deflate")]
             deflated: Vec::new(),
@@ -109,6 +113,7 @@ impl<H: Handler> Worker<H> {
             self.seen += self.core.log.read(self.reader, BATCH, &mut fresh) as u64;
             self.batch = fresh.into();
         }
+        self.relieve();
         let began = self.delivered();
         let mut sends = 0;
         while sends < SENDS
@@ -138,9 +143,11 @@ impl<H: Handler> Worker<H> {
             self.fan_out(&mut Run::new(&run));
             self.core.now = self.core.clock.now();
         }
+        self.core.delivered = self.delivered();
         if self.delivered() != began {
             if self.core.hub.is_some() {
                 self.plan_sweep();
+                self.core.note_retained();
                 let (peers, worker) = (&self.peers, self.core.worker);
                 let id = |index| Some(PeerId { worker, index, generation: peers.get(index)?.generation });
                 line::pump_overtaken(&mut self.core, id);
@@ -148,6 +155,20 @@ impl<H: Handler> Worker<H> {
             return true;
         }
         false
+    }
+
+    /// Makes room where everything together takes too much.
+    fn relieve(&mut self) {
+        if self.batch.is_empty() && self.core.pressure == Pressure::None {
+            return;
+        }
+        let retained = self.core.desk.retained().bytes();
+        self.core.pressure = self.shared.pressure(retained);
+        match self.core.pressure {
+            Pressure::None => {}
+            Pressure::Histories(bytes) => _ = self.core.desk.shed(bytes),
+            Pressure::Queues => _ = self.core.desk.shed(retained),
+        }
     }
 
     /// Sends the same bytes to every subscriber: straight to the socket, and into its queue only where it blocks.
@@ -264,7 +285,7 @@ impl<H: Handler> Worker<H> {
             return;
         }
         if peer.meta.has(flag::HUB) {
-            self.serve(index, Cause::Offer(run.publications));
+            self.serve(index, Cause::Offer(&run.offered));
             return;
         }
         for publication in run.publications {

@@ -27,6 +27,7 @@ impl<H: Handler> Worker<H> {
         hub.acknowledged().handle_timeout(now);
         let unix_ms = core.clock.unix_ms(now);
         core.desk.let_go(unix_ms);
+        core.note_retained();
         core.hub_due = hub.presence().poll_timeout();
         self.plan_sweep();
     }

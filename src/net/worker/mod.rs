@@ -13,6 +13,7 @@ use super::control::Control;
 use super::core::{Command, Core, Random};
 use super::doors::Doors;
 use super::handler::Handler;
+use super::hub::polls::HeaderSets;
 use super::limits::AcceptBucket;
 use super::listener::Listener;
 use super::peer::{Peer, PeerId, Wire, flag};
@@ -20,7 +21,7 @@ use super::publish::Published;
 use super::shared::{Handle, Shared, What};
 use super::slab::Slab;
 use super::timers::{Link, Links, Wheel};
-use crate::hub::{Desk, Reader};
+use crate::hub::{Desk, Pressure, Reader};
 use crate::input::Buffers;
 use crate::output::Output;
 use crate::time::{Instant, earlier};
@@ -190,6 +191,8 @@ impl<H: Handler> Worker<H> {
             clock: shared.time,
             desk,
             hub: shared.hub.clone(),
+            header_sets: HeaderSets::default(),
+            delivered: seen,
             hub_due: None,
             log: shared.log.clone(),
             counters: shared.counters(number).clone(),
@@ -198,6 +201,7 @@ impl<H: Handler> Worker<H> {
             commands: Vec::new(),
             sent: 0,
             draining: false,
+            pressure: Pressure::None,
             published: false,
             settings: settings.clone(),
         };
@@ -555,6 +559,7 @@ impl<H: Handler> Worker<H> {
         if let Some(id) = self.id(index) {
             self.core.leave(id);
         }
+        self.core.desk.forget_poster(index);
         self.core.doors.leave(index);
         let peer = self.peers.remove(index);
         self.core.counters.queued.sub(peer.queued() as u64);

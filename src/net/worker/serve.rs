@@ -4,13 +4,14 @@ use super::Worker;
 use super::feed::{feed_client, feed_http, feed_websocket};
 use crate::Input;
 use crate::http::Response;
-use crate::hub::{Cursor, SessionId};
+use crate::hub::{Cursor, Pressure, SessionId};
 use crate::net::config::SlowPolicy;
 use crate::net::context::{Context, InPlace, Line, SendError};
 use crate::net::core::Command;
 use crate::net::counters::Transport;
 use crate::net::handler::{ConnectError, Handler};
-use crate::net::hub::{line, polls};
+use crate::net::hub::line;
+use crate::net::hub::polls::{self, Offered};
 use crate::net::peer::{HttpLine, Kept, Mode, Peer, PeerId, Wire, flag};
 use crate::net::publish::Published;
 use crate::output::Output;
@@ -58,7 +59,7 @@ pub(super) enum Cause<'a> {
     Close(CloseCode, &'a str),
     Publication(&'a Arc<Published>),
     /// Events of one topic for a subscriber of the hub's that is no case for the short way.
-    Offer(&'a [Arc<Published>]),
+    Offer(&'a Offered<'a>),
     /// There may be room for what a subscriber has still to get.
     Pump,
     /// A newer poll of the session has come.
@@ -116,6 +117,7 @@ impl<H: Handler> Worker<H> {
     pub(super) fn serve(&mut self, index: u32, cause: Cause<'_>) {
         let Self { handler, peers, core, scratch, buffer, buffers, wheel, .. } = self;
         let Some(peer) = peers.get_mut(index) else { return };
+        peer.unpark(&core.settings.http, core.now);
         let id = PeerId { worker: core.worker, index, generation: peer.generation };
         let Peer { wire, state, cold, socket, meta, .. } = peer;
         let mut own = match cold {
@@ -162,7 +164,7 @@ impl<H: Handler> Worker<H> {
                 Wire::WebSocket(ws) => Line::WebSocket(ws),
                 Wire::Http(line) => Line::Http(line),
                 Wire::Client(line) => Line::Client(line),
-                Wire::Lingering(_) | Wire::Vacant(_) => Line::Over,
+                Wire::Lingering(_) | Wire::Parked(_) | Wire::Resting(_) | Wire::Vacant(_) => Line::Over,
             };
             let mut cx =
                 Context { id, line, state, cold, meta, socket: socket.as_ref(), out, in_place: InPlace::NONE, core };
@@ -305,8 +307,11 @@ impl<H: Handler> Worker<H> {
             self.finish(index);
         } else if writable || cold.is_some() {
             self.settle(index, wrote);
-        } else if let Some(at) = peer.poll_timeout() {
-            wheel.set(peers, index, at);
+        } else {
+            peer.rest();
+            if let Some(at) = peer.poll_timeout() {
+                wheel.set(peers, index, at);
+            }
         }
     }
 
@@ -371,6 +376,8 @@ impl<H: Handler> Worker<H> {
             *until = now + self.core.settings.linger;
         }
         peer.cool();
+        peer.park();
+        peer.rest();
         let resumed = !peer.is_paused()
             && (peer.meta.has(flag::READABLE)
                 || (wants_input && peer.cold.as_ref().is_some_and(|cold| !cold.kept.is_empty())));
@@ -475,6 +482,10 @@ fn act<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, cause: Cause
             line::pump(cx);
         }
         Cause::Timer => act_on_time(handler, cx),
+        Cause::Send(_) | Cause::SendBlock(_) if cx.core.pressure == Pressure::Queues && cx.out.is_blocked() => {
+            // With nothing left to let go, whoever has something waiting is too slow.
+            no_room(cx);
+        }
         Cause::Send(message) => {
             if let Line::WebSocket(ws) = &mut cx.line {
                 let outcome = ws.send_prepared(message, cx.out);
@@ -485,7 +496,7 @@ fn act<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, cause: Cause
             let outcome = cx.line.stream().and_then(|(http, stream)| Ok(stream.send_shared(http, block, cx.out, now)?));
             account(cx, outcome);
         }
-        Cause::Offer(publications) => line::offer(cx, publications),
+        Cause::Offer(offered) => line::offer(cx, offered),
         Cause::Pump => line::pump(cx),
         Cause::Release => polls::release(cx),
         Cause::Acknowledge(session, cursor) => line::acknowledge(cx, session, cursor),
@@ -518,19 +529,22 @@ fn account<S>(cx: &mut Context<'_, S>, outcome: Result<(), SendError>) {
                 cx.cold.get_or_insert_default().stall.get_or_insert(at);
             }
         }
-        Err(error) if error.full().is_some() => {
-            cx.core.counters.dropped.add(1);
-            match cx.core.settings.queue.slow {
-                SlowPolicy::Close { .. } => give_up(cx),
-                SlowPolicy::Drop => cx.cold.get_or_insert_default().lost += 1,
-            }
-        }
+        Err(error) if error.full().is_some() => no_room(cx),
         // The handler is in the middle of a message of its own fragments, and may be for long.
         Err(SendError::WebSocket(ws::SendError::MessageOpen)) => {
             cx.core.counters.dropped.add(1);
             cx.cold.get_or_insert_default().lost += 1;
         }
         Err(_) => {}
+    }
+}
+
+/// What others send a peer finds no room.
+fn no_room<S>(cx: &mut Context<'_, S>) {
+    cx.core.counters.dropped.add(1);
+    match cx.core.settings.queue.slow {
+        SlowPolicy::Close { .. } => give_up(cx),
+        SlowPolicy::Drop => cx.cold.get_or_insert_default().lost += 1,
     }
 }
 
@@ -542,7 +556,15 @@ pub(in crate::net) fn give_up<S>(cx: &mut Context<'_, S>) {
     }
     match &mut cx.line {
         Line::Http(line) => line.http.abort(),
-        _ => cx.close(CloseCode::TRY_AGAIN, "too slow"),
+        _ => {
+            let reason = line::reason(cx, "too slow");
+            cx.close(CloseCode::TRY_AGAIN, &reason);
+        }
+    }
+    if cx.meta.has(flag::HUB) {
+        // Nothing more is for it; what its client still says is for nobody.
+        line::leave(cx.id, cx.core, cx.cold, cx.meta);
+        cx.meta.set(flag::HUB);
     }
 }
 
@@ -575,11 +597,8 @@ fn act_on_time<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>) {
         }
         Line::Http(HttpLine { http, mode: Mode::Stream(stream), .. }) => {
             http.handle_timeout(now, cx.out);
-            if stream.poll_timeout() <= now && cx.meta.has(flag::HUB) {
-                line::beat(cx);
-            } else {
-                stream.handle_timeout(http, now, cx.out);
-            }
+            // A hub's has had its position by now, and needs no comment.
+            stream.handle_timeout(http, now, cx.out);
         }
         Line::Http(line) => line.http.handle_timeout(now, cx.out),
         Line::Client(line) => line.handle_timeout(now, cx.out),
@@ -589,8 +608,19 @@ fn act_on_time<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>) {
 
 /// Lets go of a connection in order.
 fn drain<S>(cx: &mut Context<'_, S>, code: CloseCode, random: u64) {
+    if cx.meta.has(flag::HUB)
+        && let Line::Http(line) = &mut cx.line
+        && matches!(line.mode, Mode::Held)
+    {
+        // The same answer as at the end of its time, and the last one.
+        line.http.shut_down();
+        polls::release(cx);
+    }
     match &mut cx.line {
-        Line::WebSocket(_) => cx.close(code, "service restart"),
+        Line::WebSocket(_) => {
+            let reason = line::reason(cx, "service restart");
+            cx.close(code, &reason);
+        }
         Line::Http(line) => {
             if matches!(line.mode, Mode::Held | Mode::Body) && line.http.owes_answer() {
                 line.http.shut_down();

@@ -1,0 +1,405 @@
+// Cursors, gaps, topics and publications.
+
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, test } from "node:test";
+import { asked, at, begin, block, end, event, fields, line, pass, position, session, settle, socket, up, world } from "./world.mjs";
+
+beforeEach(begin);
+afterEach(end);
+
+const topics = (url) => url.searchParams.getAll("topic");
+const subscribed = (topic, n) => block({ event: "tautline.subscribed", topic, data: at(n) });
+async function again(code = 1001) {
+  socket().end(code);
+  await pass(31_000);
+  return socket().url;
+}
+
+test("b2 every connection goes on from the cursor, whatever the transport; what is not above it is dropped", async () => {
+  const one = await line();
+  assert.equal(socket().url.href, "ws://hub/base/ws?topic=a");
+  assert.equal(socket().protocol, "tautline");
+  await up(1, event(1));
+  socket().say(event(2), event(2), event(1), position(5), event(4), event(6), position(3));
+  assert.deepEqual(one.data(), ["e1", "e2", "e6"]);
+  assert.equal(one.cursor, at(6));
+  const url = await again();
+  assert.equal(url.searchParams.get("lastId"), at(6));
+  await up(8, event(6), event(7), event(8));
+  assert.deepEqual(one.data(), ["e1", "e2", "e6", "e7", "e8"]);
+  for (let i = 0; i < 4; i += 1) await again(1006);
+  assert.equal(asked("events").at(-1).url.searchParams.get("lastId"), at(8));
+  assert.equal(asked("events").at(-1).headers["Tautline-Session"], "S1");
+});
+
+test("an option gives the cursor to start with", async () => {
+  await line({ cursor: "0" });
+  assert.equal(socket().url.searchParams.get("lastId"), "0");
+  await up(3, event(1), event(3));
+});
+
+test("an event without an id of its own is told, also behind one with an id, and moves nothing", async () => {
+  const one = await line({ transports: ["sse"] });
+  asked("events").at(-1).answer().say(session, position(4), event(5), block({ topic: "a", data: "typing" }), block({ topic: "a", data: "typing" }));
+  await settle();
+  assert.deepEqual(one.data(), ["e5", "typing", "typing"]);
+  assert.equal(one.told.event[1].id, "");
+  assert.equal(one.cursor, at(5));
+});
+
+test("a gap is told with its topics and reasons", async () => {
+  const one = await line({ topics: ["a", "b"], cursor: at(1) });
+  await up(9, block({ event: "tautline.gap", data: "a expired\nb expired" }), event(8));
+  assert.deepEqual(one.told.gap, [{ topics: [{ topic: "a", reason: "expired" }, { topic: "b", reason: "expired" }] }]);
+  assert.deepEqual(one.data(), ["e8"]);
+});
+
+test("another log replaces the cursor; where it was ahead of its own log it goes back", async () => {
+  const one = await line({ cursor: at(90) });
+  await up(0, block({ event: "tautline.gap", data: "a unknown" }), block({ id: "1-0-bb", topic: "a", data: "new" }), block({ id: "1-1-bb" }));
+  assert.equal(one.cursor, at(0));
+  const other = await line({ cursor: at(90) });
+  await up(5, block({ event: "tautline.gap", data: "a ahead" }), event(4));
+  assert.deepEqual(other.data(), ["e4"]);
+  assert.equal(other.cursor, at(5));
+});
+
+test("a topic added with an older cursor has its own until it has caught up, also over a loss", async () => {
+  const one = await line();
+  await up(10);
+  one.subscribe("b", at(3));
+  await settle();
+  assert.deepEqual(socket().sent, [`event: tautline.subscribe\ntopic: b\ndata: ${at(3)}\n\n`]);
+  socket().say(event(4, "b4", "b"), event(11, "a11"), event(4, "b4", "b"), event(5, "b5", "b"), position(12));
+  assert.deepEqual(one.data(), ["b4", "a11", "b5"]);
+  assert.equal(one.cursor, at(12));
+  const url = await again();
+  assert.deepEqual(topics(url), ["a", `b@${at(5)}`]);
+  assert.equal(url.searchParams.get("lastId"), at(12));
+  // The topics with cursors of their own follow the position block.
+  await up(14, event(13, "a13"));
+  socket().say(event(5, "b5", "b"), event(6, "b6", "b"));
+  assert.deepEqual(topics(await again()), ["a", `b@${at(6)}`]);
+  await up(14);
+  socket().say(subscribed("b", 14), event(6, "b6", "b"), event(14, "a14"));
+  assert.deepEqual(one.data(), ["b4", "a11", "b5", "a13", "b6"]);
+  assert.deepEqual(topics(await again()), ["a", "b"]);
+});
+
+test("tautline.subscribed ends the topic's own cursor and moves the line's, but not back", async () => {
+  const one = await line();
+  await up(10);
+  one.subscribe("b", at(3));
+  await settle();
+  socket().say(event(4, "b4", "b"), event(20, "b20", "b"));
+  assert.equal(one.cursor, at(10));
+  socket().say(subscribed("b", 20));
+  assert.deepEqual(one.told.subscribed, [{ topic: "b", cursor: at(20) }]);
+  assert.equal(one.cursor, at(20));
+  socket().say(event(20, "b20", "b"), event(15, "a15"), event(21, "b21", "b"));
+  one.subscribe("c", at(5));
+  await settle();
+  socket().say(event(30, "a30"), subscribed("c", 25));
+  assert.equal(one.cursor, at(30));
+  assert.deepEqual(one.data(), ["b4", "b20", "b21", "a30"]);
+  assert.deepEqual(topics(await again()), ["a", "b", "c"]);
+});
+
+test("a gap of another log forgets the cursor of the topics that it names: their own, or the line's", async () => {
+  const one = await line();
+  await up(10);
+  one.subscribe("b", at(3, "bb"));
+  await settle();
+  socket().say(block({ event: "tautline.gap", data: "b unknown" }), event(2, "b2", "b"), event(9, "a9"), event(11, "a11"));
+  assert.deepEqual(one.data(), ["b2", "a11"]);
+  assert.equal(one.cursor, at(11));
+  const url = await again();
+  assert.deepEqual([topics(url), url.searchParams.get("lastId")], [["a", `b@${at(2)}`], at(11)]);
+  await up(4, block({ event: "tautline.gap", data: "a ahead" }));
+  socket().say(event(1, "a1"), event(3, "b3", "b"));
+  assert.deepEqual(one.data(), ["b2", "a11", "b3"]);
+});
+
+test("by event stream and poll a change of topics connects anew, once, with the own cursor", async () => {
+  for (const transport of ["sse", "poll"]) {
+    const path = transport === "sse" ? "events" : "poll";
+    const one = await line({ transports: [transport] });
+    if (transport === "sse") asked(path).at(-1).answer().say(session, position(10));
+    else asked(path).at(-1).answer(200, { "Tautline-Session": "S2" }, position(10));
+    await settle();
+    const before = asked(path).length;
+    one.subscribe("b", at(3));
+    one.subscribe("c");
+    one.unsubscribe("a");
+    await settle();
+    assert.equal(asked(path).length, before + 1);
+    assert.ok(asked(path).at(-2).aborted);
+    assert.deepEqual(topics(asked(path).at(-1).url), [`b@${at(3)}`, "c"]);
+    assert.equal(one.transport, transport);
+    one.close();
+  }
+});
+
+test("by poll an own cursor lasts while there is more", async () => {
+  const one = await line({ transports: ["poll"] });
+  asked("poll").at(-1).answer(200, {}, position(10));
+  await settle();
+  one.subscribe("b", at(3));
+  await settle();
+  asked("poll").at(-1).answer(200, { "Tautline-More": "1" }, event(4, "b4", "b") + position(4));
+  await settle();
+  assert.deepEqual(topics(asked("poll").at(-1).url), ["a", `b@${at(4)}`]);
+  assert.equal(asked("poll").at(-1).url.searchParams.get("lastId"), at(10));
+  asked("poll").at(-1).answer(200, {}, event(11, "a11") + event(5, "b5", "b") + subscribed("b", 12) + position(12));
+  await settle();
+  assert.deepEqual(topics(asked("poll").at(-1).url), ["a", "b"]);
+  assert.deepEqual(one.data(), ["b4", "a11", "b5"]);
+});
+
+test("a topic that changes before the attach is complete, or while the line waits, is in the next one; the last cannot be left", async () => {
+  const one = await line();
+  one.subscribe("b");
+  await settle();
+  assert.ok(world.sockets[0].closed);
+  assert.deepEqual(topics(socket().url), ["a", "b"]);
+  await up(1);
+  one.unsubscribe("a");
+  assert.deepEqual(socket().sent, ["event: tautline.unsubscribe\ntopic: a\n\n"]);
+  assert.throws(() => one.unsubscribe("b"), /last topic/);
+  one.cut();
+  one.subscribe("c");
+  await settle();
+  assert.equal(one.state, "waiting");
+  await pass(31_000);
+  assert.deepEqual(topics(socket().url), ["b", "c"]);
+});
+
+test("a topic that is refused or revoked is not asked for again; without any the line is closed", async () => {
+  const one = await line();
+  await up(1);
+  one.subscribe("b");
+  one.subscribe("c");
+  await settle();
+  socket().say(block({ event: "tautline.error", topic: "b", data: "403 subscribe\nnot for you" }), block({ event: "tautline.unsubscribed", topic: "c", data: "revoked" }));
+  assert.deepEqual(one.told.error, [{ status: 403, command: "subscribe", key: "", topic: "b", message: "not for you", after: 0 }]);
+  assert.deepEqual(one.topics, ["a"]);
+  assert.deepEqual(topics(await again()), ["a"]);
+  await up(1);
+  socket().say(block({ event: "tautline.unsubscribed", topic: "a", data: "revoked" }));
+  assert.equal(one.state, "closed");
+});
+
+test("a subscription that is one too many just now leaves the line without the topic, and says after how long it pays", async () => {
+  const one = await line();
+  await up(1);
+  one.subscribe("b");
+  socket().say(block({ event: "tautline.error", topic: "b", data: "429 subscribe\ntoo many commands\nafter 2000" }));
+  assert.deepEqual(one.told.error, [{ status: 429, command: "subscribe", key: "", topic: "b", message: "too many commands", after: 2_000 }]);
+  assert.deepEqual(one.topics, ["a"]);
+});
+
+test("presence is told: who is here, who joins, who leaves", async () => {
+  const one = await line();
+  await up(1);
+  one.presence("a");
+  assert.deepEqual(socket().sent, ["event: tautline.presence\ntopic: a\n\n"]);
+  for (const data of ["here 2\nAda\nBen Miller", "join Cleo de M", "leave Ada", "here 0"]) socket().say(block({ event: "tautline.presence", topic: "a", data }));
+  assert.deepEqual(one.told.presence, [
+    { topic: "a", change: "here", users: ["Ada", "Ben Miller"], count: 2 },
+    { topic: "a", change: "join", users: ["Cleo de M"] },
+    { topic: "a", change: "leave", users: ["Ada"] },
+    { topic: "a", change: "here", users: [], count: 0 },
+  ]);
+});
+
+test("events of the protocol's own that are not known, binary messages and blocks behind the end are nothing", async () => {
+  const one = await line();
+  await up(1);
+  const old = socket();
+  old.say(block({ event: "tautline.tomorrow", data: "x" }));
+  old.onmessage({ data: new ArrayBuffer(4) });
+  one.cut();
+  old.say(event(5));
+  assert.deepEqual(one.told.event, []);
+});
+
+test("a publication waits for its acknowledgement, and goes again with the same key on the next connection, in order", async () => {
+  const one = await line();
+  const [first, second] = [one.publish("a", "x\ny", { event: "t", to: "others", slot: "s" }), one.publish("a", "z", { key: "mine" })];
+  assert.deepEqual(world.sockets[0].sent, []);
+  await up(1);
+  const [x, z] = socket().sent;
+  const key = fields(x).id;
+  assert.match(key, /^\d+\.\d+\.1$/);
+  assert.equal(x, `id: ${key}\ntopic: a\nevent: t\nto: others\nslot: s\ndata: x\ndata: y\n\n`);
+  assert.equal(z, "id: mine\ntopic: a\ndata: z\n\n");
+  socket().say(block({ event: "tautline.ack", topic: "a", data: `${key} ${at(2)}` }));
+  assert.equal(await first, at(2));
+  await again();
+  await up(1);
+  assert.deepEqual(socket().sent, [z]);
+  socket().say(block({ event: "tautline.ack", topic: "a", data: `mine ${at(3)}` }));
+  assert.equal(await second, at(3));
+  await again();
+  await up(1);
+  assert.deepEqual(socket().sent, []);
+});
+
+test("by event stream publications go by POST, those that wait together, one request at a time; a failure ends the line, and the next sends them again", async () => {
+  const one = await line({ transports: ["sse"] });
+  const sent = ["1", "2"].map((data) => one.publish("a", data, { key: `k${data}` }));
+  asked("events").at(-1).answer().say(session, position(1));
+  await settle();
+  sent.push(one.publish("a", "3", { key: "k3" }));
+  assert.equal(asked("send").length, 1);
+  const post = asked("send")[0];
+  assert.deepEqual([post.method, post.headers["Tautline-Session"], post.body], ["POST", "S1", "id: k1\ntopic: a\ndata: 1\n\nid: k2\ntopic: a\ndata: 2\n\n"]);
+  post.answer(503, { "Retry-After": "7" });
+  await settle();
+  assert.deepEqual([one.state, one.told.state.at(-1).wait], ["waiting", 7_500]);
+  await pass(7_500);
+  asked("events").at(-1).answer().say(session, position(1));
+  await settle();
+  assert.equal(asked("send").length, 2);
+  const keys = asked("send")[1].body.match(/k\d/g);
+  assert.deepEqual(keys, ["k1", "k2", "k3"]);
+  asked("send")[1].answer(200, {}, keys.map((key, i) => block({ event: "tautline.ack", topic: "a", data: `${key} ${at(i)}` })).join(""));
+  assert.deepEqual(await Promise.all(sent), [at(0), at(1), at(2)]);
+  await pass(20_000);
+  assert.equal(asked("send").length, 2);
+});
+
+test("what a POST was not answered for goes again, and a POST that is refused as such rejects what was in it", async () => {
+  const one = await line({ transports: ["sse"] });
+  const sent = ["1", "2", "3"].map((data) => one.publish("a", data, { key: `k${data}` }));
+  asked("events").at(-1).answer().say(session, position(1));
+  await settle();
+  const [ack, late] = [block({ event: "tautline.ack", topic: "a", data: `k1 ${at(2)}` }), block({ event: "tautline.error", topic: "a", data: "429 publish k2\nmore than 100 a second\nafter 3000" })];
+  asked("send")[0].answer(200, {}, ack + late);
+  assert.equal(await sent[0], at(2));
+  await pass(1_500);
+  assert.deepEqual(asked("send")[1].body, "id: k3\ntopic: a\ndata: 3\n\n");
+  asked("send")[1].answer(413);
+  await assert.rejects(sent[2], { status: 413 });
+  await pass(1_499);
+  assert.equal(asked("send").length, 2);
+  await pass(501);
+  assert.deepEqual(asked("send")[2].body, "id: k2\ntopic: a\ndata: 2\n\n");
+  asked("send")[2].answer(200, {}, block({ event: "tautline.ack", topic: "a", data: `k2 ${at(3)}` }));
+  assert.equal(await sent[1], at(3));
+  assert.equal(one.state, "open");
+});
+
+test("one POST holds at most 64 Ki unless one publication is longer", async () => {
+  const one = await line({ transports: ["sse"] });
+  for (const size of [40_000, 20_000, 40_000, 100_000, 1]) one.publish("a", "x".repeat(size)).catch(() => {});
+  asked("events").at(-1).answer().say(session, position(1));
+  await settle();
+  for (let i = 0; i < 4; i += 1) { 
+    const keys = asked("send").at(-1).body.match(/id: \S+/g);
+    asked("send").at(-1).answer(200, {}, keys.map((key) => block({ event: "tautline.ack", data: `${key.slice(4)} ${at(1)}` })).join(""));
+    await settle();
+  }
+  assert.deepEqual(asked("send").map(({ body }) => (body.match(/id: /g) ?? []).length), [2, 1, 1, 1]);
+});
+
+test("a refused publication rejects; one too many just now is sent again after the wait", async () => {
+  const one = await line();
+  await up(1);
+  const refused = one.publish("a", "x", { key: "k1" });
+  const later = one.publish("a", "y", { key: "k2" });
+  socket().say(block({ event: "tautline.error", topic: "a", data: "413 publish k1\nlonger than 5" }), block({ event: "tautline.error", topic: "a", data: "429 publish k2\nmore than 100 a second\nafter 1000" }));
+  await assert.rejects(refused, { message: "longer than 5", status: 413 });
+  await pass(999);
+  assert.equal(socket().sent.length, 2);
+  await pass(1_001);
+  assert.deepEqual(socket().sent.map((text) => fields(text).id), ["k1", "k2", "k2"]);
+  socket().say(block({ event: "tautline.ack", topic: "a", data: `k2 ${at(7)}` }));
+  assert.equal(await later, at(7));
+  assert.equal(one.told.error.length, 2);
+});
+
+test("the queue is bounded in size, and its limit named; close rejects what is left", async () => {
+  const one = await line({ queue: 100 });
+  const kept = [one.publish("a", "1", { key: "1" }), one.publish("a", "2", { key: "2" })];
+  await assert.rejects(one.publish("a", "x".repeat(70)), /more than 100/);
+  one.close();
+  for (const promise of kept) await assert.rejects(promise, /closed/);
+  await assert.rejects(one.publish("a", "4"), /closed/);
+});
+
+test("what is not kept goes at once or not at all, without a key", async () => {
+  const one = await line();
+  assert.equal(await one.publish("a", "lost", { keep: "no" }), "");
+  await up(1);
+  assert.equal(await one.publish("a", "typing", { keep: "no" }), "");
+  assert.deepEqual(socket().sent, ["topic: a\nkeep: no\ndata: typing\n\n"]);
+  socket().bufferedAmount = 1e6;
+  await one.publish("a", "shed", { keep: "no" });
+  assert.equal(socket().sent.length, 1);
+});
+
+test("fields that would break a block are refused", async () => {
+  const one = await line();
+  for (const [topic, options] of [["a b", {}], ["", {}], ["a".repeat(129), {}], ["a", { event: "x\ny" }], ["a", { event: "tautline.ack" }], ["a", { key: "a b" }], ["a", { key: "" }], ["a", { slot: "\0" }], ["a", { slot: "x\r" }]]) {
+    await assert.rejects(one.publish(topic, "x", options), TypeError);
+  }
+  assert.throws(() => one.subscribe("\n"), TypeError);
+});
+
+test("with ack every 50 events are acknowledged, and fewer 100 ms after the first: up to the cursor, also what came twice", async () => {
+  for (const transport of ["websocket", "sse"]) {
+    const one = await line({ transports: [transport], ack: true });
+    const said = () => (transport === "sse" ? asked("ack").map(({ method, url }) => `${method} ${url.searchParams.get("lastId")}`) : socket().sent);
+    const says = (n) => (transport === "sse" ? `POST ${at(n)}` : `event: tautline.ack\ndata: ${at(n)}\n\n`);
+    const say = async (...blocks) => { transport === "sse" ? asked("events").at(-1).say(...blocks) : socket().say(...blocks); await settle(); };
+    if (transport === "sse") asked("events").at(-1).answer();
+    else socket().open();
+    await say(session, position(0));
+    assert.equal((transport === "sse" ? asked("events").at(-1) : socket()).url.searchParams.get("ack"), "1");
+    await say(event(1));
+    await pass(60);
+    await say(event(2), position(3));
+    await pass(39);
+    assert.deepEqual(said(), []);
+    await pass(1);
+    assert.deepEqual(said(), [says(3)]);
+    await say(...Array.from({ length: 120 }, (_, i) => event(i + 4)));
+    assert.deepEqual(said(), [3, 53, 103].map(says));
+    await pass(100);
+    assert.deepEqual(said(), [3, 53, 103, 123].map(says));
+    await say(event(7));
+    await pass(100);
+    assert.equal(said().length, 5);
+    await pass(1_000);
+    assert.equal(said().length, 5);
+    one.close();
+  }
+});
+
+test("by polls lastId is the acknowledgement, and without the option nothing is acknowledged", async () => {
+  await line({ transports: ["poll"], ack: true });
+  assert.equal(asked("poll").at(-1).url.searchParams.get("ack"), null);
+  asked("poll").at(-1).answer(200, {}, event(1) + position(1));
+  await pass(1_000);
+  assert.equal(asked("poll").at(-1).url.searchParams.get("lastId"), at(1));
+  await line();
+  await up(1, event(1));
+  await pass(1_000);
+  assert.deepEqual([socket().url.searchParams.get("ack"), socket().sent, asked("ack")], [null, [], []]);
+});
+
+test("elsewhere than on a WebSocket who is here is asked by POST; without a connection nothing is sent", async () => {
+  const one = await line({ transports: ["poll"] });
+  one.presence("a");
+  asked("poll").at(-1).answer(200, {}, position(1));
+  await settle();
+  assert.equal(asked("send").length, 0);
+  one.presence("a");
+  await settle();
+  assert.equal(asked("send")[0].body, "event: tautline.presence\ntopic: a\n\n");
+  asked("send")[0].answer(200, {}, block({ event: "tautline.presence", topic: "a", data: "here 1\nAda" }));
+  await settle();
+  assert.deepEqual(one.told.presence, [{ topic: "a", change: "here", users: ["Ada"], count: 1 }]);
+  assert.throws(() => one.presence("a b"), TypeError);
+});
