@@ -176,3 +176,25 @@ fn those_who_wait_for_what_is_ahead_take_no_room_when_they_are_gone() {
     desk.apply(at(2000), publication(at(2000), "few", "", None));
     assert_eq!(desk.take_overtaken(), [0]);
 }
+
+#[test]
+fn no_topic_has_caught_up_below_the_cursor_that_its_member_came_with() {
+    let mut desk = desk();
+    desk.apply(at(1001), publication(at(1001), "few", "", None));
+    // Its client has everything up to 1005, from a worker that is ahead, and has acknowledged less.
+    let head = at(1009);
+    let acknowledged = Some(ORIGIN);
+    let topics = [("few", None)];
+    let who = who(&topics, Resume::At(cursor(at(1005))));
+    desk.attach(0, &Attachment { delivery: Delivery::Acknowledged, acknowledged, head, ..who }).unwrap();
+    assert_eq!(pull(&mut desk, 0), ["1001"]);
+    assert_eq!(desk.subscribe(0, "many", Some(cursor(ORIGIN)), head), Ok(Subscribed::New));
+    desk.apply(at(1002), publication(at(1002), "many", "", None));
+    // With the word that `many` has caught up at 1002 its client would take 1005 for what it has of that topic, too.
+    assert!(pull(&mut desk, 0).is_empty());
+    desk.apply(at(1004), publication(at(1004), "many", "", None));
+    assert!(desk.take_overtaken().is_empty());
+    desk.apply(at(1006), publication(at(1006), "many", "", None));
+    assert_eq!(desk.take_overtaken(), [0]);
+    assert_eq!(pull(&mut desk, 0)[..3], ["1002", "1004", "1006"]);
+}

@@ -375,6 +375,7 @@ impl Cx<'_> {
         // A poll's cursor is its acknowledgement, now and for when the session comes back by another transport.
         let delivery = if polls { Delivery::Plain } else { asked.delivery };
         if polls
+            && asked.delivery == Delivery::Acknowledged
             && let Resume::At(cursor) = asked.resume
             && cursor.log == Some(self.shared.log())
             && !topics.iter().any(|(_, own)| own.is_some())

@@ -650,7 +650,7 @@ impl World {
     }
 
     /// Nothing is larger than it may be.
-    pub(crate) fn check_bounds(&mut self) {
+    pub(crate) fn check_bounds(&self) {
         let (hub, plan) = (&self.hub, &self.plan.hub);
         let mut connections = 0;
         for worker in &hub.workers {
