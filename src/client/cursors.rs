@@ -79,12 +79,15 @@ enum Own {
     /// It was asked for on an open connection, from now on: whatever comes of it first is new, be it older than what came of others.
     Fresh,
     At(Cursor),
+    /// It has caught up, but on a connection that is not as far yet as the others were on the one before: until they meet it is compared
+    /// with its own.
+    Until(Cursor),
 }
 
 impl Own {
     fn cursor(self) -> Option<Cursor> {
         match self {
-            Self::At(cursor) => Some(cursor),
+            Self::At(cursor) | Self::Until(cursor) => Some(cursor),
             Self::None | Self::Fresh => None,
         }
     }
@@ -143,7 +146,20 @@ impl Cursors {
 
     /// Whether an event is new, by the cursor that counts for its topic; if so that cursor is moved.
     pub(super) fn admit(&mut self, topic: &str, id: Cursor) -> bool {
+        let new = self.judge(topic, id);
+        self.meet(id);
+        new
+    }
+
+    fn judge(&mut self, topic: &str, id: Cursor) -> bool {
         match self.topic(topic) {
+            Some(Topic { own: own @ Own::Until(_), .. }) => {
+                let new = own.cursor().is_none_or(|own| is_above(id, own));
+                if new {
+                    *own = Own::Until(id);
+                }
+                new
+            }
             Some(Topic { own: own @ (Own::Fresh | Own::At(_)), .. }) => {
                 let new = own.cursor().is_none_or(|own| is_above(id, own));
                 if new {
@@ -161,12 +177,29 @@ impl Cursors {
         }
     }
 
+    /// The connection is at `position` now: topics that waited for it to come as far as the others were are with them again.
+    fn meet(&mut self, position: Cursor) {
+        let Some(main) = self.main else { return };
+        if is_above(main, position) {
+            return;
+        }
+        for topic in &mut self.topics {
+            if let Own::Until(own) = topic.own {
+                topic.own = Own::None;
+                if self.main.is_some_and(|main| is_above(own, main)) {
+                    self.main = Some(own);
+                }
+            }
+        }
+    }
+
     /// Everything up to here was sent of the topics in `scope`. Where that is all of them, those that have come as far as the others need
     /// no cursor of their own any more.
     pub(super) fn reach(&mut self, position: Cursor, scope: Scope) {
         if self.main.is_none_or(|main| is_above(position, main)) {
             self.main = Some(position);
         }
+        self.meet(position);
         let Some(main) = self.main else { return };
         if scope == Scope::All {
             for topic in &mut self.topics {
@@ -206,8 +239,13 @@ impl Cursors {
 
     /// A topic has caught up: of all that have no cursors of their own everything up to `position` was sent.
     pub(super) fn caught_up(&mut self, topic: &str, position: Option<Cursor>) {
+        let behind = position.zip(self.main).filter(|(at, main)| main.log == at.log && is_above(*main, *at));
         if let Some(topic) = self.topic(topic) {
-            topic.own = Own::None;
+            topic.own = match (behind, topic.own) {
+                (Some((at, _)), Own::Fresh) => Own::Until(at),
+                (Some(_), Own::At(own) | Own::Until(own)) => Own::Until(own),
+                _ => Own::None,
+            };
         }
         if let Some(position) = position {
             self.reach(position, Scope::Shared);
@@ -219,7 +257,7 @@ impl Cursors {
     pub(super) fn forget(&mut self, topic: &str, scope: Scope) {
         let own = match self.topic(topic) {
             Some(Topic { own: Own::Fresh, .. }) => true,
-            Some(Topic { own: Own::At(own), .. }) => {
+            Some(Topic { own: Own::At(own) | Own::Until(own), .. }) => {
                 *own = Cursor::START;
                 true
             }
@@ -316,6 +354,24 @@ mod tests {
     use super::*;
     use crate::hub::{LogId, Position};
     use alloc::format;
+
+    #[test]
+    fn a_topic_that_caught_up_where_the_others_are_not_yet_loses_nothing_until_they_meet() {
+        let mut cursors = Cursors::default();
+        cursors.add("a", None).unwrap();
+        cursors.add("b", Some(at(1))).unwrap();
+        // On the connection before, the others came to 9. This one is at 5, and has all of `b` up to there.
+        cursors.set_main(Some(at(9)));
+        cursors.caught_up("b", Some(at(5)));
+        assert!(cursors.admit("b", at(6)), "it was never sent");
+        assert!(!cursors.admit("a", at(7)), "it was");
+        assert!(cursors.admit("b", at(8)) && !cursors.admit("b", at(8)));
+        assert_eq!(cursors.main(), Some(at(9)));
+        // They meet.
+        cursors.reach(at(9), Scope::Shared);
+        assert!(!cursors.is_catching_up());
+        assert!(cursors.admit("b", at(10)) && cursors.main() == Some(at(10)));
+    }
 
     fn at(seq: u64) -> Cursor {
         in_log(seq, 1)
