@@ -147,7 +147,8 @@ pub(super) fn offer<S>(cx: &mut Context<'_, S>, offered: &Offered<'_>) {
     }
     let Some(HubLine::Poll(poll)) = hub_line(cx) else { return };
     let mut batch = Batch::new(poll.form, &cx.core.desk.config().poll);
-    let mut last = cx.core.desk.position();
+    // Not this worker's: a poll that is ahead of it gets what is ephemeral, and must not be taken back by that.
+    let mut last = cx.core.desk.position_of(index);
     let mut more = More::No;
     let mut before = None;
     for published in publications {
