@@ -223,6 +223,11 @@ fn collect<S>(cx: &mut Context<'_, S>, form: Form) -> Answer {
     let config = cx.core.desk.config().poll;
     let mut items = Vec::new();
     let most = Most { events: config.events, bytes: config.bytes, first: First::Any };
+    // What has a cursor of its own says nothing of the others'.
+    let desk = &cx.core.desk;
+    let own = desk.topics().topics_of(index).filter(|topic| desk.is_catching_up(index, topic));
+    let own: Vec<String> = own.map(String::from).collect();
+    let is_own = |published: &Published| own.iter().any(|own| own == published.topic());
     let mut pulled = cx.core.desk.pull(index, most, cx.core.now, &mut items);
     // That is how every attach ends; here it is the answer's own end.
     if pulled == crate::hub::Pulled::Attached && cx.core.desk.is_behind(index) {
@@ -240,7 +245,10 @@ fn collect<S>(cx: &mut Context<'_, S>, form: Form) -> Answer {
         if pushed == Pushed::Full {
             // In this form it is longer than as blocks. What was left out comes with the next poll.
             more = More::Yes;
-            last.position = sent.unwrap_or_default();
+            // The topics with cursors of their own come last.
+            if !matches!(item, Item::Publication(published) if is_own(published)) {
+                last.position = sent.unwrap_or_default();
+            }
             break;
         }
         if let Item::Publication(published) = item {
