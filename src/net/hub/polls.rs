@@ -1,7 +1,7 @@
 //! Held polls and their answers.
 
 use super::line::{self, HubLine, hub_line};
-use super::requests::Known;
+use super::requests::{Known, Seen, leave};
 use crate::http::PreparedAnswer;
 use crate::hub::{First, Item, Most, Position, SessionToken, notice};
 use crate::net::context::{Context, Line};
@@ -54,11 +54,11 @@ struct Answer {
 }
 
 /// Answers a poll at once, if there is something to answer or `wait` is not what it wants; or holds it.
-pub(super) fn begin<S>(cx: &mut Context<'_, S>, poll: Poll, wait: Wait) {
+pub(super) fn begin<S>(cx: &mut Context<'_, S>, poll: Poll, wait: Wait, seen: Seen) {
     let answer = collect(cx, poll.form);
     if wait == Wait::No || !answer.batch.is_empty() {
         respond(cx, &poll, answer);
-        line::leave(cx.id, cx.core, cx.cold, cx.meta);
+        leave(cx, seen);
         return;
     }
     let session = cx.core.desk.member(cx.id.index).map(|(session, _)| session);
