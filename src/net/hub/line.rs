@@ -355,7 +355,11 @@ pub(crate) fn revoke<S>(cx: &mut Context<'_, S>, topic: Option<&str>) {
                 note(cx);
             }
         }
-        None => cx.close(CloseCode::new(4001).unwrap_or(CloseCode::POLICY), "revoked"),
+        None => {
+            // What it says until the close has reached it is nobody's.
+            cx.core.leave(cx.id);
+            cx.close(CloseCode::new(4001).unwrap_or(CloseCode::POLICY), "revoked");
+        }
     }
 }
 
