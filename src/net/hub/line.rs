@@ -333,6 +333,17 @@ pub(crate) fn acknowledge<S>(cx: &mut Context<'_, S>, session: SessionId, cursor
     }
 }
 
+/// Before something is sent again: what the session acknowledged beside its connections, of which only the newest was told at once, and that
+/// one may be gone.
+fn hear_beside<S>(cx: &mut Context<'_, S>) {
+    let (index, log) = (cx.id.index, Some(cx.core.log.id()));
+    let session = cx.core.desk.member(index).map(|(session, _)| session);
+    let position = session.zip(cx.core.hub.as_ref()).and_then(|(session, hub)| hub.acknowledged().of(session));
+    if let Some(position) = position {
+        cx.core.desk.acknowledge(index, Cursor { position, log }, cx.core.now);
+    }
+}
+
 /// A topic is taken away, or everything.
 pub(crate) fn revoke<S>(cx: &mut Context<'_, S>, topic: Option<&str>) {
     let poll = matches!(hub_line(cx), Some(HubLine::Poll(_)));
@@ -344,7 +355,11 @@ pub(crate) fn revoke<S>(cx: &mut Context<'_, S>, topic: Option<&str>) {
                 note(cx);
             }
         }
-        None => cx.close(CloseCode::new(4001).unwrap_or(CloseCode::POLICY), "revoked"),
+        None => {
+            // What it says until the close has reached it is nobody's.
+            cx.core.leave(cx.id);
+            cx.close(CloseCode::new(4001).unwrap_or(CloseCode::POLICY), "revoked");
+        }
     }
 }
 
@@ -362,8 +377,12 @@ pub(crate) fn handle_timeout<S>(cx: &mut Context<'_, S>) {
                 cx.close(CloseCode::new(4001).unwrap_or(CloseCode::POLICY), "no token");
             }
             HubLine::Subscriber(subscriber) => {
+                let waits = subscriber.due.is_some_and(|due| due <= now);
                 if subscriber.told + subscriber.silence <= now {
                     beat(cx);
+                }
+                if waits {
+                    hear_beside(cx);
                 }
                 if cx.core.desk.handle_timeout(cx.id.index, now) {
                     pump(cx);

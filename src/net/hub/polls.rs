@@ -1,7 +1,7 @@
 //! Held polls and their answers.
 
 use super::line::{self, HubLine, hub_line};
-use super::requests::Known;
+use super::requests::{Known, Seen, leave};
 use crate::http::PreparedAnswer;
 use crate::hub::{First, Item, Most, SessionToken, notice};
 use crate::net::context::{Context, Line};
@@ -84,14 +84,14 @@ struct Answer {
 }
 
 /// Answers a poll at once, if there is something to answer or `wait` is not what it wants; or holds it.
-pub(super) fn begin<S>(cx: &mut Context<'_, S>, poll: Poll, wait: Wait) {
+pub(super) fn begin<S>(cx: &mut Context<'_, S>, poll: Poll, wait: Wait, seen: Seen) {
     let answer = collect(cx, poll.form);
     // What was published before this request came belongs to its answer, and comes at the end of the turn.
     let behind = wait == Wait::Applied && cx.core.log.appended() != cx.core.delivered;
     let waits = wait == Wait::Yes || behind;
     if !waits || !answer.batch.is_empty() {
         respond(cx, &poll, answer);
-        line::leave(cx.id, cx.core, cx.cold, cx.meta);
+        leave(cx, seen);
         return;
     }
     let session = cx.core.desk.member(cx.id.index).map(|(session, _)| session);
@@ -194,7 +194,8 @@ pub(super) fn offer<S>(cx: &mut Context<'_, S>, offered: &Offered<'_>) {
     }
     let Some(HubLine::Poll(poll)) = hub_line(cx) else { return };
     let mut batch = Batch::new(poll.form, &cx.core.desk.config().poll);
-    let mut last = cx.core.desk.position();
+    // Not this worker's: a poll that is ahead of it gets what is ephemeral, and must not be taken back by that.
+    let mut last = cx.core.desk.position_of(index);
     let mut more = More::No;
     let mut before = None;
     for published in publications {
@@ -268,9 +269,11 @@ fn collect<S>(cx: &mut Context<'_, S>, form: Form) -> Answer {
     let index = cx.id.index;
     let config = cx.core.desk.config().poll;
     let before = cx.core.desk.position_of(index).position;
-    let own: Vec<String> = cx.core.desk.catching_up(index).map(String::from).collect();
     let mut items = Vec::new();
     let most = Most { events: config.events, bytes: config.bytes, first: First::Any };
+    // What has a cursor of its own says nothing of the others'.
+    let own: Vec<String> = cx.core.desk.catching_up(index).map(String::from).collect();
+    let is_own = |published: &Published| own.iter().any(|own| own == published.topic());
     let mut pulled = cx.core.desk.pull(index, most, cx.core.now, &mut items);
     // That is how every attach ends; here it is the answer's own end.
     if pulled == crate::hub::Pulled::Attached && cx.core.desk.is_behind(index) {
@@ -288,8 +291,8 @@ fn collect<S>(cx: &mut Context<'_, S>, form: Form) -> Answer {
         if pushed == Pushed::Full {
             // In this form it is longer than as blocks. What was left out comes with the next poll.
             more = More::Yes;
-            // Topics with cursors of their own come behind all others, and their client knows where each is.
-            if !matches!(item, Item::Publication(published) if own.iter().any(|own| own == published.topic())) {
+            // The topics with cursors of their own come last, and their client knows where each is.
+            if !matches!(item, Item::Publication(published) if is_own(published)) {
                 last.position = sent;
             }
             break;

@@ -260,16 +260,16 @@ fn attach<S>(
         }
         _ => asked.delivery,
     };
+    let seen = if head.method() == "HEAD" { Seen::No } else { Seen::Yes };
     let attached = |cx: &mut Context<'_, S>| {
-        let seen = if head.method() == "HEAD" { Seen::No } else { Seen::Yes };
         admit(cx, hub, &identity, session, &topics, (asked.resume, delivery), seen).map_err(No::Refused)
     };
     match (endpoint, poll) {
         (_, Some(request)) => {
             attached(cx)?;
             let wait = match () {
-                () if asked.resume == Resume::Live => Wait::No,
-                () if request.timeout.is_zero() || request.head_only == HeadOnly::Yes => Wait::Applied,
+                () if asked.resume == Resume::Live || request.head_only == HeadOnly::Yes => Wait::No,
+                () if request.timeout.is_zero() => Wait::Applied,
                 () => Wait::Yes,
             };
             let timeout = if wait == Wait::Yes { request.timeout } else { Duration::ZERO };
@@ -279,7 +279,7 @@ fn attach<S>(
                 known,
                 headers: cx.core.header_sets.get(headers),
             };
-            polls::begin(cx, poll, wait);
+            polls::begin(cx, poll, wait, seen);
             Ok(())
         }
         (Endpoint::WebSocket, _) => {
@@ -315,7 +315,7 @@ fn attach<S>(
                     Ok(())
                 }
                 closed => {
-                    line::leave(cx.id, cx.core, cx.cold, cx.meta);
+                    leave(cx, seen);
                     closed.map(drop).map_err(No::Response)
                 }
             }
@@ -388,7 +388,7 @@ fn admit<S>(
     let attachment =
         Attachment { session, identity: identity.clone(), topics: &all, resume, delivery, acknowledged, head };
     cx.core.desk.attach(cx.id.index, &attachment).map_err(|error| Refused::new(error.status(), error))?;
-    if delivery == Delivery::Acknowledged {
+    if delivery == Delivery::Acknowledged && seen == Seen::Yes {
         // The newest connection of a session is the one that acknowledgements beside it are for.
         let _ = hub.acknowledging().park(session, cx.id);
     }
@@ -402,9 +402,18 @@ fn admit<S>(
 
 /// Whether others see somebody as present. Who only asks for the head of an answer is not.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Seen {
+pub(super) enum Seen {
     Yes,
     No,
+}
+
+/// A request was answered, and the connection is no subscriber's any more. Who was not seen to come does not go either: another
+/// connection of the session may be here.
+pub(super) fn leave<S>(cx: &mut Context<'_, S>, seen: Seen) {
+    if seen == Seen::No {
+        cx.core.desk.detach(cx.id.index);
+    }
+    line::leave(cx.id, cx.core, cx.cold, cx.meta);
 }
 
 /// A member has a topic now: who is here is told, where the topic keeps that.
