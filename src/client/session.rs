@@ -344,6 +344,12 @@ impl Session {
         self.cursors.main()
     }
 
+    /// The cursor of a topic that has one of its own: it still catches up, or waits until the others have come as far. Whoever keeps the session's place
+    /// for later keeps these, too.
+    pub fn own_cursor(&self, topic: &str) -> Option<Cursor> {
+        self.cursors.own(topic)
+    }
+
     /// The topics.
     pub fn topics(&self) -> impl Iterator<Item = &str> {
         self.cursors.names()

@@ -129,4 +129,8 @@ impl Authority for Open {
     fn may_subscribe(&self, _: &Identity, topic: &str) -> bool {
         !topic.starts_with(USER_TOPICS)
     }
+
+    fn may_publish(&self, _: &Identity, topic: &str) -> bool {
+        !topic.starts_with(USER_TOPICS)
+    }
 }

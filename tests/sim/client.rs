@@ -135,6 +135,14 @@ impl Client {
         }
     }
 
+    /// Whether a topic still has a cursor of its own.
+    pub(crate) fn is_apart(&self, topic: &str) -> bool {
+        match self {
+            Self::Real(real) => real.session.own_cursor(topic).is_some(),
+            Self::Twin(_) => false,
+        }
+    }
+
     pub(crate) fn acknowledges(&self) -> bool {
         match self {
             Self::Real(real) => real.acknowledges,

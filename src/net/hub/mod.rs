@@ -67,7 +67,7 @@ impl HubShared {
         })
     }
 
-    // None of these is held while anything waits, nor while another is taken.
+    // None of these is held while anything waits, nor while another is taken; only the log's lock is taken while presence is held.
 
     pub(super) fn presence(&self) -> MutexGuard<'_, Presence> {
         lock(&self.presence)

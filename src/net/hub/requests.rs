@@ -419,9 +419,10 @@ pub(super) fn leave<S>(cx: &mut Context<'_, S>, seen: Seen) {
 /// A member has a topic now: who is here is told, where the topic keeps that.
 pub(super) fn join<S>(cx: &mut Context<'_, S>, hub: &HubShared, identity: &Identity, session: SessionId, topic: &str) {
     if hub.config.policies.of(topic).presence == WhoIsHere::Kept {
-        let joined = hub.presence().join(topic, &name_of(session, identity), session);
+        // Held until it is in the log: or who joins here and leaves there would be told the other way round.
+        let mut presence = hub.presence();
         // One that is not listed is not told of either.
-        if let Ok(Some(change)) = joined {
+        if let Ok(Some(change)) = presence.join(topic, &name_of(session, identity), session) {
             cx.core.tell(&change);
         }
     }

@@ -20,8 +20,9 @@ impl<H: Handler> Worker<H> {
         }
         let now = core.now;
         loop {
-            let change = hub.presence().handle_timeout(now);
-            let Some(change) = change else { break };
+            // Held until it is in the log, as where somebody joins.
+            let mut presence = hub.presence();
+            let Some(change) = presence.handle_timeout(now) else { break };
             core.tell(&change);
         }
         hub.acknowledged().handle_timeout(now);
