@@ -57,7 +57,7 @@ export interface Events {
   error: { status: number; command: string; key: string; topic?: string; message: string; after: number };
   /** The topic was added, and has caught up to the cursor. By event stream and poll only of topics with a cursor of their own. */
   subscribed: { topic: string; cursor: string };
-  /** By WebSocket: the topic was left. */
+  /** The topic was left (by WebSocket), or taken from this line (by WebSocket and event stream). */
   unsubscribed: { topic: string; reason: "asked" | "revoked" };
 }
 

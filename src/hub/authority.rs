@@ -16,6 +16,48 @@ use core::fmt;
 ///   refusal says nothing about whether it exists. What is granted holds for the connection, until it is revoked.
 /// - [`may_publish`](Self::may_publish) is asked for each publication.
 /// - Nothing that it is given is logged, and a [`Secret`] does not show itself.
+///
+/// A token in `Authorization`, a cookie or the first message of a WebSocket, and rooms of those who are let in:
+///
+/// ```
+/// use tautline::http::credentials::{bearer, cookie};
+/// use tautline::hub::{Asking, Authority, Denied, Identity, OwnTopic, USER_TOPICS};
+///
+/// struct Rules;
+///
+/// impl Authority for Rules {
+///     fn identify(&self, asking: &Asking<'_>) -> Result<Identity, Denied> {
+///         let head = asking.head;
+///         let given = head.and_then(bearer).or_else(|| head.and_then(|head| cookie(head, "sid"))).or_else(|| asking.token.clone());
+///         match given {
+///             // Compared in constant time. A look-up takes `expose`.
+///             Some(given) if given.is("alice's") => Ok(Identity { own_topic: OwnTopic::Subscribed, ..Identity::user("alice") }),
+///             Some(_) => Err(Denied::Unauthorized),
+///             // A WebSocket may still say it; everybody else gets a 401.
+///             None => Err(Denied::TokenNeeded),
+///         }
+///     }
+///
+///     fn may_subscribe(&self, who: &Identity, topic: &str) -> bool {
+///         match topic.strip_prefix(USER_TOPICS) {
+///             Some(owner) => who.user.as_deref() == Some(owner),
+///             None => topic.starts_with("room/"),
+///         }
+///     }
+///
+///     fn may_publish(&self, who: &Identity, topic: &str) -> bool {
+///         self.may_subscribe(who, topic)
+///     }
+/// }
+/// # let anybody = Asking { head: None, token: None };
+/// # assert_eq!(Rules.identify(&anybody), Err(Denied::TokenNeeded));
+/// # let alice = Rules.identify(&Asking { head: None, token: Some(tautline::http::credentials::Secret::new("alice's")) })?;
+/// # assert!(Rules.may_subscribe(&alice, "user:alice") && !Rules.may_subscribe(&alice, "user:bob"));
+/// # Ok::<(), Denied>(())
+/// ```
+///
+/// It is the server's with `HubSettings { authority: Arc::new(Rules), .. }`; `Handle::revoke` takes back what it granted.
+/// Whatever is not said is allowed, but for topics that are another user's own.
 pub trait Authority: Send + Sync {
     /// Who asks.
     ///
@@ -24,16 +66,14 @@ pub trait Authority: Send + Sync {
     /// [`Denied`], which says what the answer is.
     fn identify(&self, asking: &Asking<'_>) -> Result<Identity, Denied>;
 
-    /// Whether they may have a topic's events.
+    /// Whether they may have a topic's events. Unless it says otherwise: all but other users' [own topics](USER_TOPICS).
     fn may_subscribe(&self, who: &Identity, topic: &str) -> bool {
-        let _ = (who, topic);
-        true
+        who.may_touch(topic)
     }
 
-    /// Whether they may publish to a topic.
+    /// Whether they may publish to a topic. Unless it says otherwise: to all but other users' [own topics](USER_TOPICS).
     fn may_publish(&self, who: &Identity, topic: &str) -> bool {
-        let _ = (who, topic);
-        true
+        who.may_touch(topic)
     }
 }
 
@@ -70,6 +110,11 @@ impl Identity {
     /// A user.
     pub fn user(name: &str) -> Self {
         Self { user: Some(name.into()), own_topic: OwnTopic::No }
+    }
+
+    /// Whether a topic is nobody else's own.
+    fn may_touch(&self, topic: &str) -> bool {
+        topic.strip_prefix(USER_TOPICS).is_none_or(|owner| self.user.as_deref() == Some(owner))
     }
 }
 
@@ -125,12 +170,36 @@ impl Authority for Open {
     fn identify(&self, _: &Asking<'_>) -> Result<Identity, Denied> {
         Ok(Identity::default())
     }
+}
 
-    fn may_subscribe(&self, _: &Identity, topic: &str) -> bool {
-        !topic.starts_with(USER_TOPICS)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Knows users, and says nothing of topics.
+    struct Names;
+
+    impl Authority for Names {
+        fn identify(&self, _: &Asking<'_>) -> Result<Identity, Denied> {
+            Ok(Identity::user("alice"))
+        }
     }
 
-    fn may_publish(&self, _: &Identity, topic: &str) -> bool {
-        !topic.starts_with(USER_TOPICS)
+    #[test]
+    fn a_user_s_own_topic_is_nobody_else_s_unless_the_application_says_so() {
+        let (alice, nobody) = (Identity::user("alice"), Identity::default());
+        for (rules, who, topic, may) in [
+            (&Names as &dyn Authority, &alice, "news", true),
+            (&Names, &alice, "user:alice", true),
+            (&Names, &alice, "user:alic", false),
+            (&Names, &alice, "user:bob", false),
+            (&Names, &nobody, "user:bob", false),
+            (&Open, &nobody, "news", true),
+            (&Open, &nobody, "user:bob", false),
+            (&Open, &nobody, "user:", false),
+        ] {
+            assert_eq!(rules.may_subscribe(who, topic), may, "{topic}");
+            assert_eq!(rules.may_publish(who, topic), may, "{topic}");
+        }
     }
 }

@@ -80,6 +80,7 @@ impl Entry {
     }
 
     /// One of the protocol's own, on a topic: who came, who went. It is ephemeral.
+    #[cfg(feature = "net")]
     pub(crate) fn own(topic: &str, event: &str, data: &str) -> Result<Self, PublishError> {
         check_name(topic)?;
         Ok(Self::join(topic, event, "", data, Kind::Ephemeral))

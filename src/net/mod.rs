@@ -7,6 +7,7 @@
 //! | [`Handler`] | the application: one value per worker, called on its thread |
 //! | [`Context`], [`Control`] | what a handler may do: about its connection, about the worker |
 //! | [`Handle`] | what any other thread may do |
+//! | [`HubSettings`], [`Context::hub`], [`Endpoint`] | a [hub](crate::hub) on WebSockets, event streams and polls: `examples/hub.rs` |
 //! | [`Subscriber`] | a hub session of [`client`](crate::client) with its sockets: in your own poll, or in a loop of its own |
 //!
 //! ```

@@ -3,7 +3,7 @@
 // Both wait longer after each failure, by chance up to a bound that doubles (full jitter): clients that lost their server together do not
 // come back together. Only a line that held for a while makes the next wait short again.
 
-import { BlockParser } from "/tautline.js";
+import { blockParser } from "/tautline.js";
 
 const BASE = 1000;
 const CAP = 30000;
@@ -103,9 +103,9 @@ export class Socket extends Line {
       this.#beat = setInterval(() => this.#ping(), PING_EVERY);
       this.#ping();
     };
-    const parser = new BlockParser((block) => this.onblock(block));
+    const parse = blockParser((block) => this.onblock(block));
     socket.onmessage = (event) => {
-      if (!event.data.startsWith("{")) return parser.push(`${event.data}\n\n`);
+      if (!event.data.startsWith("{")) return parse(`${event.data}\n\n`);
       const message = JSON.parse(event.data);
       if (message.type !== "pong") return this.onmessage(message);
       const sent = this.#pings.get(message.ref);

@@ -348,7 +348,12 @@ fn hear_beside<S>(cx: &mut Context<'_, S>) {
 pub(crate) fn revoke<S>(cx: &mut Context<'_, S>, topic: Option<&str>) {
     let poll = matches!(hub_line(cx), Some(HubLine::Poll(_)));
     match topic {
-        _ if poll => polls::release(cx),
+        Some(topic) if poll => {
+            if cx.core.unsubscribe(cx.id, topic) {
+                polls::tell(cx, &notice::unsubscribed(topic, notice::Ended::Revoked));
+            }
+        }
+        None if poll => polls::release(cx),
         Some(topic) => {
             if cx.core.unsubscribe(cx.id, topic) {
                 let _ = hand_block(cx, &notice::unsubscribed(topic, notice::Ended::Revoked));

@@ -235,6 +235,15 @@ pub(crate) fn release<S>(cx: &mut Context<'_, S>) {
     answer(cx, Answer { batch, last, more: More::No });
 }
 
+/// A held poll is answered with one of the protocol's own blocks.
+pub(super) fn tell<S>(cx: &mut Context<'_, S>, block: &[u8]) {
+    let Some(HubLine::Poll(poll)) = hub_line(cx) else { return };
+    let mut batch = Batch::new(poll.form, &cx.core.desk.config().poll);
+    let _ = push_notice(&mut batch, block);
+    let last = cx.core.desk.position_of(cx.id.index);
+    answer(cx, Answer { batch, last, more: More::No });
+}
+
 /// Answers a held poll. What was held ends where the connection is fed next.
 fn answer<S>(cx: &mut Context<'_, S>, answer: Answer) {
     let Some(line) = cx.cold.as_mut().and_then(|cold| cold.hub.take()) else { return };

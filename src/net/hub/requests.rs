@@ -47,7 +47,8 @@ pub enum Endpoint {
 pub const PROTOCOL: &str = "tautline";
 
 impl Endpoint {
-    /// By the usual paths' last segments: `/ws`, `/events`, `/poll`, `/publish`, `/send`, `/ack`.
+    /// By the usual paths: `/ws`, `/events`, `/poll`, `/publish`, `/send`, `/ack`. Where they stand below another one, take that off first:
+    /// `path.strip_prefix("/live").and_then(Endpoint::of)`.
     pub fn of(path: &str) -> Option<Self> {
         Some(match path.strip_prefix('/')? {
             "ws" => Self::WebSocket,
