@@ -1,4 +1,4 @@
-//! The hub over real sockets: what a second look found.
+//! The hub over real sockets, where two things happen at once: a revocation and a message, a trial and an acknowledgement, HEAD and presence.
 
 mod net_support;
 
@@ -75,7 +75,7 @@ fn a_poll_whose_body_never_comes_is_answered_and_nothing_of_it_is_taken_for_a_re
     for sent in ["GET /x HT", "0123456789"] {
         let mut client = Client::connect(server.address);
         client.write(
-            format!("GET /poll?topic=a&lastId={start} HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nAccept: text/event-stream\r\n\r\n{}", &sent[..])
+            format!("GET /poll?topic=a&lastId={start} HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nAccept: text/event-stream\r\n\r\n{}", sent)
                 .as_bytes(),
         );
         std::thread::sleep(Duration::from_millis(100));
