@@ -1,7 +1,7 @@
 //! A session, a clock and the bytes of a server.
 
 use std::time::Duration;
-use tautline::client::{Lane, Presence, Session, SessionConfig, SessionEvent};
+use tautline::client::{Lane, Presence, Session, SessionConfig, SessionEvent, Transport, Transports};
 use tautline::http::upgrade::accept_value;
 use tautline::http::url::Url;
 use tautline::hub::{Cursor, LogId, Position};
@@ -282,4 +282,40 @@ pub(crate) fn position(seq: u64) -> String {
 /// What comes first on a WebSocket or a stream, where nothing was missed.
 pub(crate) fn attach(seq: u64) -> String {
     format!("event: tautline.session\ndata: session 5e551\ndata: heartbeat 20000\n\n{}", position(seq))
+}
+
+pub(crate) fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+pub(crate) fn only(transport: Transport) -> SessionConfig {
+    SessionConfig { transports: Transports::only(transport), ..SessionConfig::default() }
+}
+
+/// A world whose session is attached by its only transport.
+pub(crate) fn attached(config: SessionConfig, topics: &[&str]) -> (World, Lane) {
+    let transport = Transport::ALL.into_iter().find(|t| config.transports.contains(*t)).unwrap();
+    let mut world = World::new(config, topics);
+    let lane = world.expect_connect();
+    attach_lane(&mut world, lane, transport);
+    assert_eq!(world.log(), [format!("attached {transport}")]);
+    (world, lane)
+}
+
+pub(crate) fn attach_lane(world: &mut World, lane: Lane, transport: Transport) -> String {
+    let request = world.connected(lane);
+    match transport {
+        Transport::WebSocket => {
+            world.switch(lane);
+            world.text(lane, &attach(10));
+        }
+        Transport::EventStream => {
+            world.stream(lane);
+            world.feed(lane, attach(10).as_bytes());
+        }
+        Transport::LongPoll => {
+            world.answer(lane, "200 OK", "Tautline-Session: 5e551\r\n", &position(10));
+        }
+    }
+    request
 }
