@@ -2,7 +2,7 @@
 //!
 //! - [`requests`]: GETs and POSTs of the hub's endpoints.
 //! - [`commands`]: what a client says, on a WebSocket or in a POST.
-//! - [`line`]: a subscriber's connection: attach, what is sent to it, heartbeat, end.
+//! - [`mod@line`]: a subscriber's connection: attach, what is sent to it, heartbeat, end.
 //! - [`polls`]: held polls and their answers.
 //!
 //! What any of it decides is decided in [`crate::hub`].
