@@ -440,3 +440,15 @@ fn a_client_that_goes_while_it_is_sent_to_is_gone() {
     assert_eq!(sub.try_block(), Err(End::Eof));
     server.wait_for_no_peers();
 }
+
+#[test]
+fn a_post_with_the_session_of_a_log_that_is_over_is_to_come_again() {
+    let server = hub(1);
+    let first = poll(server.address, "topic=a");
+    let token = header(&first.response.head, "Tautline-Session").expect("a token").to_owned();
+    let other = format!("{}00000000", &token[..token.len() - 8]);
+    let lines = |token: &str| format!("Tautline-Session: {token}\r\n");
+    let answer = post(server.address, "/publish?topic=a&key=k", &lines(&other), "x");
+    assert_eq!((answer.status, header(&answer.head, "Retry-After")), (503, Some("1")));
+    assert_eq!(post(server.address, "/publish?topic=a&key=k", &lines(&token), "x").status, 200);
+}

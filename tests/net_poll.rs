@@ -387,3 +387,20 @@ fn what_a_poll_did_not_wait_for_is_a_mistake_and_said_so() {
     client.write(b"GET /poll HTTP/1.1\r\nHost: a\r\nAccept: text/html\r\n\r\n");
     assert_eq!(client.response().status, 406);
 }
+
+#[test]
+fn an_event_that_is_longer_in_json_than_any_queue_is_told_as_a_gap_and_polls_go_on() {
+    let server = hub(1);
+    let start = poll(server.address, "topic=a").last;
+    // Six bytes of JSON for each.
+    publish(server.address, "topic=a", &"\u{1}".repeat(300 << 10));
+    publish(server.address, "topic=a", "behind it");
+    let (_, _, first) = of(&server, &format!("/poll?topic=a&timeout=0&lastId={start}"));
+    assert_eq!(first["messages"][0]["event"], "tautline.gap", "{first}");
+    let last = first["lastId"].as_str().unwrap();
+    let (_, _, second) = of(&server, &format!("/poll?topic=a&timeout=0&lastId={last}"));
+    assert_eq!(second["messages"][0]["data"], "behind it", "{second}");
+    // As blocks it is what it is.
+    let whole = poll(server.address, &format!("topic=a&timeout=0&lastId={start}"));
+    assert_eq!(whole.words[0].len(), 300 << 10);
+}

@@ -29,9 +29,7 @@ pub(crate) enum Wire {
     Http(Box<Http>),
     WebSocket(Box<Connection>),
     /// Blocks as they are, both ways: what the model client speaks.
-    Blocks {
-        received: String,
-    },
+    Blocks(String),
 }
 
 pub(crate) struct Http {
@@ -120,7 +118,7 @@ impl Peer {
                 _ => http.server.poll_timeout(),
             },
             Wire::WebSocket(ws) => ws.poll_timeout(),
-            Wire::Blocks { .. } => match &self.state.line {
+            Wire::Blocks(_) => match &self.state.line {
                 Some(HubLine::Subscriber(subscriber)) => Some(subscriber.told + heartbeat),
                 _ => None,
             },
@@ -174,7 +172,7 @@ impl Cx<'_> {
         match self.wire {
             Wire::Http(http) => http.server.handle_eof(self.now),
             Wire::WebSocket(ws) => ws.handle_eof(self.now),
-            Wire::Blocks { .. } => self.end(),
+            Wire::Blocks(_) => self.end(),
         }
         self.receive(&mut []);
     }
@@ -213,7 +211,7 @@ impl Cx<'_> {
                     Ok(None) => return,
                     Err(_) => {}
                 },
-                Wire::Blocks { received } => {
+                Wire::Blocks(received) => {
                     received.push_str(std::str::from_utf8(input.rest()).expect("the model speaks ASCII"));
                     input.skip_all();
                     let Some(end) = received.rfind("\n\n") else { return };
@@ -252,7 +250,7 @@ impl Cx<'_> {
         match self.wire {
             Wire::Http(http) => http.server.abort(),
             Wire::WebSocket(ws) => _ = ws.close(Some(CloseCode::TRY_AGAIN), "too slow", self.now, self.out),
-            Wire::Blocks { .. } => {
+            Wire::Blocks(_) => {
                 self.out.clear();
                 self.end();
                 return;
@@ -299,7 +297,7 @@ impl Cx<'_> {
                     }
                 }
             }
-            Wire::Blocks { .. } => {
+            Wire::Blocks(_) => {
                 if let Some(HubLine::Subscriber(subscriber)) = &mut self.state.line
                     && subscriber.told + heartbeat <= now
                 {
@@ -705,7 +703,7 @@ impl Cx<'_> {
             Wire::Http(http) => {
                 matches!(http.mode, Mode::Stream(_)) && !http.server.is_finished() && http.server.coding().is_some()
             }
-            Wire::Blocks { .. } => !self.state.over,
+            Wire::Blocks(_) => !self.state.over,
         }
     }
 
@@ -790,7 +788,7 @@ impl Cx<'_> {
                 Mode::Stream(stream) => stream.send_shared(&mut http.server, block, self.out, self.now).is_ok(),
                 _ => false,
             },
-            Wire::Blocks { .. } => self.out.push_shared(&[], block).is_ok(),
+            Wire::Blocks(_) => self.out.push_shared(&[], block).is_ok(),
         }
     }
 }

@@ -617,7 +617,7 @@ impl World {
         let worker = self.rng.below(self.hub.workers.len());
         let wire = match &one.client {
             Client::Real(_) => Wire::http(now),
-            Client::Twin(_) => Wire::Blocks { received: String::new() },
+            Client::Twin(_) => Wire::Blocks(String::new()),
         };
         let peer = self.hub.accept(worker, wire, now);
         let slot = match self.conns.iter().position(Option::is_none) {

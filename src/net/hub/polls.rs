@@ -2,7 +2,7 @@
 
 use super::line::{self, HubLine, hub_line};
 use super::requests::{Known, Seen, leave};
-use crate::http::PreparedAnswer;
+use crate::http::{PreparedAnswer, Response};
 use crate::hub::{First, Item, Most, SessionToken, notice};
 use crate::net::context::{Context, Line};
 use crate::net::counters::Transport;
@@ -258,13 +258,37 @@ fn respond<S>(cx: &mut Context<'_, S>, poll: &Poll, answer: Answer) {
         Known::Before => None,
         Known::New => token(cx),
     };
-    let Line::Http(line) = &mut cx.line else { return };
-    let outcome = answer.batch.finish(answer.last.text().as_str(), answer.more).map(|answer| {
-        answer.respond(&mut line.http, session.as_ref().map(SessionToken::as_str), &poll.headers.lines(), cx.out)
-    });
-    if !matches!(outcome, Ok(Ok(()))) {
+    let session = session.as_ref().map(SessionToken::as_str);
+    let Answer { batch, last, more } = answer;
+    if write(cx, batch, last, more, session, &poll.headers) {
+        return;
+    }
+    // One event may be longer in JSON than a queue may be, and would be so with every poll: its client is told that it cannot have it.
+    let mut batch = Batch::new(poll.form, &cx.core.desk.config().poll);
+    let topics = cx.core.desk.topics().topics_of(cx.id.index);
+    if let Some(gap) = notice::gap(topics.map(|topic| (topic, notice::GapReason::Expired))) {
+        let _ = push_notice(&mut batch, &gap);
+    }
+    if !write(cx, batch, last, more, session, &poll.headers)
+        && let Line::Http(line) = &mut cx.line
+    {
         line.http.abort();
     }
+}
+
+/// Writes an answer; whether that could be done.
+fn write<S>(
+    cx: &mut Context<'_, S>,
+    batch: Batch,
+    last: crate::hub::Cursor,
+    more: More,
+    session: Option<&str>,
+    headers: &Headers,
+) -> bool {
+    let Ok(answer) = batch.finish(last.text().as_str(), more) else { return false };
+    let fields = answer.fields(session);
+    let lines = headers.lines();
+    cx.respond_shared(&Response::new(200).base(fields.as_slice()).headers(&lines), answer.body()).is_ok()
 }
 
 /// The token of the session that was made for a poll: with the same id it is the same.

@@ -494,6 +494,12 @@ fn post<S>(
         None => None,
         Some(token) => match hub.sessions.check(token.expose(), identity.user.as_deref()) {
             Ok(session) => Some(session),
+            // Of before a restart. What it publishes with a key goes again when it has a new one.
+            Err(SessionError::OtherLog) if identity.user.is_none() => {
+                let mut refused = Refused::new(503, "the session is of a log that is over");
+                refused.after = Some(Duration::from_secs(1));
+                return Err(refused.into());
+            }
             Err(SessionError::OtherLog) => None,
             Err(error) => return Err(Refused::new(error.status(), error).into()),
         },
