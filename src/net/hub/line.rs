@@ -34,25 +34,41 @@ pub(crate) enum HubLine {
 
 pub(crate) struct Subscriber {
     /// What is told first; `None` once it was.
-    welcome: Option<Bytes>,
+    welcome: Option<Box<Bytes>>,
     /// When it was last told its position.
     told: Instant,
     /// After how long without being told it is told again.
-    silence: Duration,
+    silence: Millis,
     /// When the desk wants to be asked.
     due: Option<Instant>,
 }
 
+/// A time of up to seven weeks in four bytes: each subscriber has one.
+#[derive(Clone, Copy)]
+struct Millis(u32);
+
+impl Millis {
+    fn of(time: Duration) -> Self {
+        Self(u32::try_from(time.as_millis()).unwrap_or(u32::MAX))
+    }
+
+    fn duration(self) -> Duration {
+        Duration::from_millis(u64::from(self.0))
+    }
+}
+
 impl Subscriber {
     pub(super) fn new(welcome: Bytes, silence: Duration, now: Instant) -> Self {
-        Self { welcome: Some(welcome), told: now, silence, due: None }
+        Self { welcome: Some(Box::new(welcome)), told: now, silence: Millis::of(silence), due: None }
     }
 }
 
 impl HubLine {
     pub(crate) fn due(&self) -> Option<Instant> {
         match self {
-            Self::Subscriber(subscriber) => earlier(Some(subscriber.told + subscriber.silence), subscriber.due),
+            Self::Subscriber(subscriber) => {
+                earlier(Some(subscriber.told + subscriber.silence.duration()), subscriber.due)
+            }
             Self::Nameless(_, due) => Some(*due),
             Self::Errand(_) => None,
             Self::Poll(poll) => Some(poll.until),
@@ -383,7 +399,7 @@ pub(crate) fn handle_timeout<S>(cx: &mut Context<'_, S>) {
             }
             HubLine::Subscriber(subscriber) => {
                 let waits = subscriber.due.is_some_and(|due| due <= now);
-                if subscriber.told + subscriber.silence <= now {
+                if subscriber.told + subscriber.silence.duration() <= now {
                     beat(cx);
                 }
                 if waits {
