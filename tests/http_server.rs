@@ -484,7 +484,7 @@ fn h24_a_head_is_late_5_seconds_after_accept_whatever_trickles_in() {
 fn later_heads_have_their_deadline_from_their_first_byte() {
     let mut line = Line::new();
     line.feed_with(GET.as_bytes(), 1, echo);
-    assert_eq!(line.server.poll_timeout(), Some(at(61)));
+    assert_eq!(line.server.poll_timeout(), Some(at(76)));
     line.sent();
     line.feed_with(b"G", 40, echo);
     line.feed_with(b"E", 43, echo);
@@ -502,11 +502,11 @@ fn an_idle_connection_is_closed_without_a_word() {
     line.respond(&ok(), "").unwrap();
     assert!(line.server.poll_timeout().unwrap() <= at(30));
     line.tick(30);
-    assert_eq!(line.server.poll_timeout(), Some(at(90)));
+    assert_eq!(line.server.poll_timeout(), Some(at(105)));
     line.sent();
-    line.tick(89);
+    line.tick(104);
     assert!(!line.server.is_finished());
-    line.tick(90);
+    line.tick(105);
     assert!(line.log.ends_with(&format!("<{:?}>", Closed::Timeout(Deadline::Idle))));
     assert!(line.out.is_empty());
 }
