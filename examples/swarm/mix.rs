@@ -136,11 +136,13 @@ fn measure(options: &Options, transports: &[Transport], rounds: u64, case: &mut 
     let mut waited = Waited::Done;
     let mut published = 0;
     for at in 0..WARMUPS + rounds {
+        if at == WARMUPS {
+            // What is stamped from now on counts. Members must have read that before any of it reaches them.
+            fleet.tell(&json!({"do": "measure", "from_unix_ns": unix + clock.now().as_nanos()}))?;
+            std::thread::sleep(Duration::from_millis(100));
+        }
         rest(pids)?;
         let stamp = unix + clock.now().as_nanos();
-        if at == WARMUPS {
-            fleet.tell(&json!({"do": "measure", "from_unix_ns": stamp}))?;
-        }
         let before = fleet.counts().received;
         let idle = Cpu::of(pids)?;
         publisher.publish_event(&stamp_text(stamp), options.size)?;
