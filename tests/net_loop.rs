@@ -25,7 +25,7 @@ fn the_defaults_are_those_that_the_documentation_names() {
     let config = Config::default();
     let s = Duration::from_secs;
     let ServerConfig { head_deadline, idle_deadline, .. } = config.http;
-    assert_eq!((head_deadline, idle_deadline), (s(5), s(60)));
+    assert_eq!((head_deadline, idle_deadline), (s(5), s(75)));
     let heartbeat = config.ws.heartbeat.unwrap();
     assert_eq!((heartbeat.interval, heartbeat.deadline), (s(25), s(10)));
     assert!(heartbeat.jitter_percent > 0);
