@@ -74,7 +74,7 @@ const FIRST: usize = 1024;
 pub struct Output {
     /// `bytes[start..end]` is unsent. The rest is slack: `bytes.len()` is how far `end` may go before the slow path looks at
     /// the limit, so that one bounds check covers capacity and limit.
-    // INVARIANT: start <= end <= bytes.len(); bytes.len() - start + shared_len <= limit, but for `RESERVE`.
+    // INVARIANT: start <= end <= bytes.len(); bytes.len() - start + shared_len <= limit, but for a last pong and a last answer.
     bytes: Vec<u8>,
     start: usize,
     end: usize,
@@ -249,8 +249,8 @@ impl Output {
         self.set_blocked();
     }
 
-    /// Appends a pong. While the socket blocks, or where the limit is reached, it replaces a pong that no byte was sent of,
-    /// and may lie beyond the limit.
+    /// Appends a pong. While the socket blocks, or where the limit is reached, it replaces a pong that no byte was sent of (in its place, if
+    /// the limit lets it), and may lie beyond the limit. O(1), or O(shared payloads) where it does not fit in place.
     pub(crate) fn push_pong(&mut self, frame: &[u8]) {
         debug_assert!(frame.len() <= CONTROL_FRAME);
         if !self.blocked && self.push(frame).is_ok() {
@@ -259,17 +259,21 @@ impl Output {
             return;
         }
         let frame = Bytes::copy_from_slice(frame);
-        let unsent = self.pong.and_then(|entry| self.shared.get_mut((entry - self.popped) as usize));
-        match unsent {
-            Some(entry) => {
-                self.shared_len = self.shared_len - entry.bytes.len() + frame.len();
-                entry.bytes = frame;
+        if let Some(at) = self.pong.map(|entry| (entry - self.popped) as usize) {
+            let replaced = self.shared[at].bytes.len();
+            self.shared_len -= replaced;
+            if frame.len() <= replaced.max(self.room()) {
+                self.shared_len += frame.len();
+                self.shared[at].bytes = frame;
+                self.shrink_slack();
+                return;
             }
-            None => {
-                self.pong = Some(self.popped + self.shared.len() as u64);
-                self.refer(frame);
-            }
+            // Only at the end it may lie beyond the limit. Further in front its rest could, once it is half written, and the next pong
+            // besides it.
+            self.shared.remove(at);
         }
+        self.pong = Some(self.popped + self.shared.len() as u64);
+        self.refer(frame);
     }
 
     /// Appends the last answer of a connection (Close frame, refusal), beyond the limit where it must be. The caller sends
@@ -458,7 +462,11 @@ impl Output {
     fn refer(&mut self, payload: Bytes) {
         self.shared_len += payload.len();
         self.shared.push_back(Shared { at: self.end, bytes: payload });
-        // Less may be copied now; the slack shrinks so that `space` sees it.
+        self.shrink_slack();
+    }
+
+    /// Less may be copied when more is shared: the slack shrinks so that `space` sees it.
+    fn shrink_slack(&mut self) {
         let most = self.start.saturating_add(self.limit.saturating_sub(self.shared_len));
         self.bytes.truncate(most.max(self.end));
     }

@@ -240,6 +240,45 @@ proptest! {
     }
 }
 
+/// Found by the property above: the room that was made for copies before the pong grew stayed open, and let in more than the limit.
+#[test]
+fn k2_a_pong_that_is_replaced_by_a_longer_one_takes_the_difference_from_the_room() {
+    let ping = |n: usize| Role::Client.frame(FIN | PING, &vec![b'p'; n]);
+    let mut ws = Role::Client.connect(Config::DEFAULT);
+    let mut out = Output::with_limit(204);
+    for waiting in [108, 85, 29] {
+        feed(&mut ws, &ping(waiting), &mut out, NOW);
+    }
+    ws.send_binary(&[], &mut out).expect("room");
+    feed(&mut ws, &ping(44), &mut out, NOW);
+    assert_eq!(out.len(), 170, "a pong, a message, and the newest pong");
+    let room = out.room();
+    assert_eq!(out.push(&vec![0; room + 1]), Err(Full { limit: 204, needed: room + 1 }));
+    out.push(&vec![0; room]).expect("room");
+    assert_eq!(out.len(), 204);
+}
+
+/// Found by the same property: a pong that grew beyond the limit in the middle was half written, and the next one lay beyond the limit besides
+/// its rest.
+#[test]
+fn k2_a_pong_that_grows_beyond_the_limit_goes_to_the_end() {
+    let ping = |n: usize| Role::Server.frame(FIN | PING, &vec![b'p'; n]);
+    let mut ws = Role::Server.connect(Config::DEFAULT);
+    let mut out = Output::with_limit(200);
+    out.push(&[1]).expect("room");
+    out.set_blocked();
+    feed(&mut ws, &ping(10), &mut out, NOW);
+    out.push(&[2; 180]).expect("room");
+    feed(&mut ws, &ping(17), &mut out, NOW);
+    assert_eq!(out.len(), 200);
+    assert_eq!(out.chunks().map(<[u8]>::len).collect::<Vec<_>>(), [1, 19, 180], "in its place");
+    feed(&mut ws, &ping(125), &mut out, NOW);
+    assert_eq!(out.chunks().map(<[u8]>::len).collect::<Vec<_>>(), [181, 127], "behind the rest");
+    out.advance(1 + 180 + 1);
+    feed(&mut ws, &ping(125), &mut out, NOW);
+    assert_eq!(out.len(), 126 + 127);
+}
+
 #[test]
 fn a_failing_sink_loses_nothing_and_an_interrupted_one_is_asked_again() {
     struct Failing(Vec<ErrorKind>);
