@@ -178,6 +178,12 @@ impl<'a> Run<'a> {
             lengths[symbol] = self.bits(3)? as u8;
         }
         let code = Code::new(&lengths);
+        if code.symbols.is_empty() {
+            // Nothing can come of it. Every inflater of zlib's kind tells only behind the lengths, of which it takes a bit each for none.
+            for _ in 0..literals + distances {
+                self.bits(1)?;
+            }
+        }
         if !code.is_complete() {
             return Err(Fault::Corrupt);
         }
@@ -241,7 +247,12 @@ impl<'a> Run<'a> {
         self.late |= self.at > self.end;
         self.stream.push(byte);
         self.made.push(byte);
-        if self.made.len() > self.limit { Err(Fault::TooLong) } else { Ok(()) }
+        match () {
+            () if self.made.len() <= self.limit => Ok(()),
+            // Made of what was put back: the message ends where a stream cannot.
+            () if self.late => Err(Fault::Cut),
+            () => Err(Fault::TooLong),
+        }
     }
 
     /// The next `n` bits, the first one lowest.
