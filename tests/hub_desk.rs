@@ -3,7 +3,7 @@
 mod desk;
 
 use desk::*;
-use tautline::hub::{Attachment, Cursor, Delivery, Most, Offer, Resume, Subscribed};
+use tautline::hub::{Attachment, Cursor, Delivery, Most, Offer, RateLimit, Resume, SessionId, Subscribed};
 
 // By id.
 
@@ -197,4 +197,21 @@ fn no_topic_has_caught_up_below_the_cursor_that_its_member_came_with() {
     desk.apply(at(1006), publication(at(1006), "many", "", None));
     assert_eq!(desk.take_overtaken(), [0]);
     assert_eq!(pull(&mut desk, 0)[..3], ["1002", "1004", "1006"]);
+}
+
+#[test]
+fn a_connection_that_posts_for_many_sessions_is_held_to_what_16_may_say() {
+    let mut desk = desk();
+    let RateLimit { burst, .. } = desk.config().rate;
+    let burst = burst.get();
+    // As one session, what one may say.
+    let said = (0..10 * burst).filter(|_| desk.count_command(1, Some(SessionId(0)), NOW).is_ok()).count();
+    assert_eq!(said, burst as usize);
+    // As another one with each command, what 16 may.
+    let said = (0..100 * burst).filter(|n| desk.count_command(2, Some(SessionId((*n).into())), NOW).is_ok()).count();
+    assert_eq!(said, 16 * burst as usize);
+    // What is refused takes nothing from the others.
+    assert_eq!(desk.count_command(3, None, NOW), Ok(()));
+    desk.forget_poster(2);
+    assert_eq!(desk.count_command(2, None, NOW), Ok(()));
 }

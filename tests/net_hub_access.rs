@@ -11,7 +11,9 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use tautline::heartbeat::HeartbeatConfig;
 use tautline::http::credentials::{bearer, cookie};
-use tautline::hub::{Asking, Authority, Denied, HubConfig, Identity, OwnTopic, Tokens};
+use tautline::hub::{
+    Asking, Authority, Denied, HubConfig, Identity, OwnTopic, Policies, PresenceLimits, Tokens, TopicPolicy, WhoIsHere,
+};
 use tautline::net::{Config, DrainConfig};
 
 // Presence.
@@ -48,6 +50,51 @@ fn who_is_here_is_a_snapshot_then_joins_and_after_the_grace_leaves() {
     assert_eq!(ann.word(), "presence room leave bob");
     bob.say("event: tautline.presence\ntopic: room");
     while bob.word() != "error room 403 presence\nnot subscribed" {}
+}
+
+#[test]
+fn who_unsubscribes_or_has_a_topic_taken_away_is_gone_without_the_grace() {
+    let policies = Policies::new(TopicPolicy { presence: WhoIsHere::Kept, ..TopicPolicy::default() });
+    let presence = PresenceLimits { grace: Duration::from_secs(3600), ..PresenceLimits::default() };
+    let server = start(&with(HubConfig { policies, presence, ..HubConfig::default() }, Names), 2, on());
+    let (mut ann, _) = named(server.address, Via::Events, "ann", "topic=room");
+    assert_eq!(ann.word(), "presence room join ann");
+    let come = |ann: &mut Sub, via| {
+        let (bob, _) = named(server.address, via, "bob", "topic=room");
+        assert_eq!(ann.word(), "presence room join bob");
+        bob
+    };
+    let mut bob = come(&mut ann, Via::WebSocket);
+    bob.say("event: tautline.unsubscribe\ntopic: room");
+    assert_eq!(ann.word(), "presence room leave bob");
+    for (via, topic) in
+        [(Via::WebSocket, Some("room")), (Via::Events, Some("room")), (Via::WebSocket, None), (Via::Events, None)]
+    {
+        let _bob = come(&mut ann, via);
+        server.handle.revoke("bob", topic);
+        assert_eq!(ann.word(), "presence room leave bob", "{via:?} {topic:?}");
+    }
+    // Between two polls, and with a connection on each worker.
+    let mut client = Client::connect(server.address);
+    client.write(
+        b"GET /poll?topic=room HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer bob\r\nAccept: text/event-stream\r\n\r\n",
+    );
+    polled(&mut client);
+    assert_eq!(ann.word(), "presence room join bob");
+    let _others: Vec<_> = (0..8).map(|_| named(server.address, Via::WebSocket, "bob", "topic=room")).collect();
+    server.handle.revoke("bob", None);
+    assert_eq!(ann.word(), "presence room leave bob");
+    assert_eq!(server.handle.presence("room"), (1, vec!["ann".to_owned()]));
+}
+
+#[test]
+fn a_guest_whose_session_is_revoked_is_gone_without_the_grace() {
+    let policies = Policies::new(TopicPolicy { presence: WhoIsHere::Kept, ..TopicPolicy::default() });
+    let presence = PresenceLimits { grace: Duration::from_secs(3600), ..PresenceLimits::default() };
+    let server = start(&net_support::hub::open(HubConfig { policies, presence, ..HubConfig::default() }), 2, on());
+    let mut first = poll(server.address, "topic=room");
+    server.handle.revoke_session(&first.session.take().unwrap(), None, None);
+    eventually_eq(0, || server.handle.presence("room").0);
 }
 
 #[test]

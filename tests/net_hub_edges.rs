@@ -2,12 +2,13 @@
 
 mod net_support;
 
-use net_support::hub::{Sub, Via, ask_poll, hub, on, open, poll, polled, post, publish, send, settings, with};
+use net_support::hub::{Block, Sub, Via, ask_poll, hub, on, open, poll, polled, post, publish, send, settings, with};
 use net_support::wire::Client;
 use net_support::{On, start};
+use std::num::NonZeroU32;
 use std::time::Duration;
 use tautline::http::{RequestHead, Response};
-use tautline::hub::{Asking, Authority, Denied, HubConfig, Identity};
+use tautline::hub::{Asking, Authority, Denied, HubConfig, Identity, RateLimit};
 use tautline::net::Endpoint;
 
 #[test]
@@ -213,4 +214,39 @@ fn a_poll_ahead_of_its_worker_is_not_taken_back_by_what_is_ephemeral() {
         &mut reader
     });
     assert_eq!(answer.words, Vec::<String>::new(), "it had that");
+}
+
+#[test]
+fn commands_of_a_post_whose_answers_find_no_room_are_not_done_and_that_is_said() {
+    let generous = NonZeroU32::new(100_000).unwrap();
+    let hub = HubConfig { rate: RateLimit { per_second: generous, burst: generous }, ..settings() };
+    let mut config = open(hub);
+    config.queue.limit = 8 << 10;
+    let server = start(&config, 1, on());
+    let (mut sub, _) = Sub::attach(server.address, Via::WebSocket, "topic=a");
+    let query = format!("/send?session={}", sub.session);
+    let many: String = (0..1000).map(|k| format!("id: k{k}\ntopic: a\ndata: {k}\n\n")).collect();
+    let response = post(server.address, &query, "", &many);
+    assert_eq!(response.status, 200);
+    let answers: Vec<_> = response.text().split_terminator("\n\n").map(|block| Block::parse(block).word()).collect();
+    let (last, done) = answers.split_last().unwrap();
+    let k = done.len();
+    assert!(k > 10, "{k}");
+    assert_eq!(last.lines().next(), Some(&*format!("error a 503 publish k{k}")));
+    assert!(done.iter().all(|word| word.starts_with("ack a k")), "{done:?}");
+    // Those that were answered were published, and no other.
+    publish(server.address, "topic=a", "the last one");
+    let mut got = Vec::new();
+    while got.last().is_none_or(|word| word != "the last one") {
+        got.push(sub.word());
+    }
+    assert_eq!(got.len(), k + 1);
+    // Nor does one answer come that is longer than what there is room for: 300 names here.
+    let presence = || post(server.address, &query, "", "event: tautline.presence\ntopic: room\n\n");
+    assert_eq!(Block::parse(presence().text()).word(), "presence room here 0");
+    let _crowd: Vec<_> = (0..300).map(|_| Sub::new(server.address, Via::Events, "topic=room")).collect();
+    let response = presence();
+    assert_eq!(response.status, 200);
+    let word = Block::parse(response.text()).word();
+    assert_eq!(word.lines().next(), Some("error room 503 presence"));
 }

@@ -41,8 +41,21 @@ pub struct Desk<C> {
     members: Vec<Option<Box<Member>>>,
     /// Members whose cursor is beyond what was applied here: they wait for that.
     ahead: Vec<u32>,
-    /// Those who are no members and give commands, by connection: as whom they did last, and how many they may still give.
-    posters: BTreeMap<u32, (Option<SessionId>, Bucket)>,
+    /// Those who are no members and give commands, by connection.
+    posters: BTreeMap<u32, Poster>,
+}
+
+/// Connections that give commands for others (a proxy's): for how many at a time, so that whoever alternates sessions is held, too.
+const SHARED_BY: u32 = 16;
+
+/// A connection that is no member's and gives commands.
+#[derive(Debug, Default)]
+struct Poster {
+    /// As whom it did last, and how many that one may still give.
+    session: Option<SessionId>,
+    own: Bucket,
+    /// How many it may still give as whomever.
+    all: Bucket,
 }
 
 /// Who attaches, to what, and from where on.
@@ -350,11 +363,13 @@ impl<C: Carry> Desk<C> {
         if let Some(member) = self.at_mut(subscriber) {
             return member.rate.take(&limit, now);
         }
-        let (last, bucket) = self.posters.entry(subscriber).or_default();
-        if *last != session {
-            (*last, *bucket) = (session, Bucket::new());
+        let poster = self.posters.entry(subscriber).or_default();
+        if poster.session != session {
+            (poster.session, poster.own) = (session, Bucket::new());
         }
-        bucket.take(&limit, now)
+        poster.all.check(&limit.times(SHARED_BY), now)?;
+        poster.own.take(&limit, now)?;
+        poster.all.take(&limit.times(SHARED_BY), now)
     }
 
     /// A connection is gone, which may have posted commands.

@@ -5,6 +5,7 @@ use crate::hub::slab::Slab;
 use crate::time::Instant;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
@@ -144,8 +145,9 @@ pub enum Change {
 
 /// The users of every topic.
 ///
-/// A user is here from the first [`join`](Self::join) until [`PresenceLimits::grace`] after the last [`leave`](Self::leave). Connections
-/// are counted by session, so a leave without its join changes nothing, and a session's two connections need two leaves.
+/// A user is here from the first [`join`](Self::join) until [`PresenceLimits::grace`] after the last [`leave`](Self::leave), or the last
+/// [`depart`](Self::depart), which waits for nothing. Connections are counted by session, so a leave without its join changes nothing,
+/// and a session's two connections need two leaves.
 /// What came at once is returned at once; for what comes later wait for [`poll_timeout`](Self::poll_timeout) and call
 /// [`handle_timeout`](Self::handle_timeout) until it gives `None`.
 ///
@@ -172,6 +174,8 @@ struct Member {
     topic: Arc<str>,
     user: Arc<str>,
     state: State,
+    /// Until when one of the sessions may come back that were lost.
+    awaited: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -226,25 +230,40 @@ impl Presence {
         Ok(change)
     }
 
-    /// A connection of the user's session left a topic. If it was the user's last one there, that is a change once the grace is over.
-    /// Without a join before, nothing happens.
+    /// A connection of the user's session was lost to a topic. If it was the user's last one there, that is a change once the grace is
+    /// over. Without a join before, nothing happens.
     pub fn leave(&mut self, topic: &str, user: &str, session: SessionId, now: Instant) {
-        let Some(&member) = self.topics.get(topic).and_then(|users| users.get(user)) else { return };
-        let Some(connections) = self.connections.get_mut(&(member, session)) else { return };
-        *connections -= 1;
-        if *connections > 0 {
-            return;
+        let Some(member) = self.end(topic, user, session) else { return };
+        let until = now + self.limits.grace;
+        self.members[member].awaited = until;
+        if let State::Here(0) = self.members[member].state {
+            self.wait(member, until);
         }
-        self.connections.remove(&(member, session));
-        let state = &mut self.members[member].state;
-        *state = match *state {
-            State::Here(sessions) if sessions > 1 => State::Here(sessions - 1),
-            _ => {
-                let until = now + self.limits.grace;
-                self.leaving.insert((until, member));
-                State::Leaving(until)
-            }
-        };
+    }
+
+    /// A connection of the user's session gave a topic up, or had it taken away. If it was the user's last one there, that is a change at
+    /// once, unless another one was lost and the grace is not over. Without a join before, nothing happens.
+    pub fn depart(&mut self, topic: &str, user: &str, session: SessionId, now: Instant) -> Option<Change> {
+        let member = self.end(topic, user, session)?;
+        let Member { state: State::Here(0), awaited, .. } = self.members[member] else { return None };
+        if awaited > now {
+            self.wait(member, awaited);
+            return None;
+        }
+        self.give_up(member)
+    }
+
+    /// A user may not come back, to one topic or to any: nobody waits for it any more. What changed. O(users who are waited for).
+    pub fn expel(&mut self, user: &str, topic: Option<&str>) -> Vec<Change> {
+        let concerned = |member: &Member| *member.user == *user && topic.is_none_or(|topic| *member.topic == *topic);
+        let members = &self.members;
+        let gone: Vec<_> = self.leaving.iter().copied().filter(|(_, member)| concerned(&members[*member])).collect();
+        gone.into_iter()
+            .filter_map(|waited| {
+                self.leaving.remove(&waited);
+                self.give_up(waited.1)
+            })
+            .collect()
     }
 
     /// When the next user is given up. Ask again after every call.
@@ -258,14 +277,7 @@ impl Presence {
             return None;
         }
         let (_, member) = self.leaving.pop_first()?;
-        let Member { topic, user, .. } = self.members.remove(member)?;
-        if let Some(users) = self.topics.get_mut(&topic) {
-            users.remove(&user);
-            if users.is_empty() {
-                self.topics.remove(&topic);
-            }
-        }
-        Some(Change::Left { topic, user })
+        self.give_up(member)
     }
 
     /// How many users a topic has, and up to [`PresenceLimits::listed`] of their names, in the order of their bytes. Who has just
@@ -286,6 +298,38 @@ impl Presence {
         self.members.len() == 0
     }
 
+    /// One connection less. The member, if its session has no other.
+    fn end(&mut self, topic: &str, user: &str, session: SessionId) -> Option<u32> {
+        let member = *self.topics.get(topic)?.get(user)?;
+        let connections = self.connections.get_mut(&(member, session))?;
+        *connections -= 1;
+        if *connections > 0 {
+            return None;
+        }
+        self.connections.remove(&(member, session));
+        if let State::Here(sessions) = &mut self.members[member].state {
+            *sessions = sessions.saturating_sub(1);
+        }
+        Some(member)
+    }
+
+    fn wait(&mut self, member: u32, until: Instant) {
+        self.leaving.insert((until, member));
+        self.members[member].state = State::Leaving(until);
+    }
+
+    /// Forgets one whom nobody waits for.
+    fn give_up(&mut self, member: u32) -> Option<Change> {
+        let Member { topic, user, .. } = self.members.remove(member)?;
+        if let Some(users) = self.topics.get_mut(&topic) {
+            users.remove(&user);
+            if users.is_empty() {
+                self.topics.remove(&topic);
+            }
+        }
+        Some(Change::Left { topic, user })
+    }
+
     fn begin(&mut self, topic: &str, user: &str) -> Result<(u32, Change), PresenceError> {
         let PresenceLimits { users_per_topic, users, .. } = self.limits;
         let known = self.topics.get_key_value(topic);
@@ -299,7 +343,12 @@ impl Presence {
         }
         let topic: Arc<str> = known.map_or_else(|| topic.into(), |(topic, _)| topic.clone());
         let user: Arc<str> = user.into();
-        let member = self.members.insert(Member { topic: topic.clone(), user: user.clone(), state: State::Here(0) });
+        let member = self.members.insert(Member {
+            topic: topic.clone(),
+            user: user.clone(),
+            state: State::Here(0),
+            awaited: Instant::ORIGIN,
+        });
         self.topics.entry(topic.clone()).or_default().insert(user.clone(), member);
         Ok((member, Change::Joined { topic, user }))
     }
@@ -310,7 +359,6 @@ mod tests {
     use super::*;
     use alloc::format;
     use alloc::string::{String, ToString};
-    use alloc::vec::Vec;
     use proptest::prelude::*;
     use std::collections::{BTreeMap as Map, HashMap};
 
@@ -368,6 +416,39 @@ mod tests {
         assert_eq!(here.handle_timeout(at(30)), left("a", "ann"));
         assert_eq!((here.handle_timeout(at(30)), here.poll_timeout(), here.is_empty()), (None, None, true));
         assert_eq!(here.join("a", "ann", S2), joined("a", "ann"));
+    }
+
+    #[test]
+    fn who_departs_is_gone_at_once_unless_another_connection_was_lost_just_now() {
+        let mut here = presence();
+        assert_eq!(here.join("a", "ann", S1), joined("a", "ann"));
+        assert_eq!(here.depart("a", "ann", S2, at(1)), None, "never came");
+        assert_eq!(here.depart("a", "ann", S1, at(1)), left("a", "ann"));
+        assert!(here.is_empty() && here.topics.is_empty() && here.connections.is_empty());
+        // Of two connections, the last one counts, and one that was lost is waited for.
+        for session in [S1, S1, S2] {
+            here.join("a", "ann", session).unwrap();
+        }
+        assert_eq!(here.depart("a", "ann", S1, at(1)), None);
+        here.leave("a", "ann", S1, at(2));
+        assert_eq!((here.depart("a", "ann", S2, at(3)), here.poll_timeout()), (None, Some(at(12))));
+        assert_eq!(here.handle_timeout(at(12)), left("a", "ann"));
+        assert!(here.is_empty() && here.leaving.is_empty());
+    }
+
+    #[test]
+    fn nobody_waits_for_who_is_expelled() {
+        let mut here = presence();
+        for (topic, user) in [("a", "ann"), ("b", "ann"), ("a", "bob"), ("c", "ann")] {
+            here.join(topic, user, S1).unwrap();
+            if topic != "c" {
+                here.leave(topic, user, S1, at(1));
+            }
+        }
+        assert_eq!(here.expel("ann", Some("b")).pop(), left("b", "ann"));
+        assert_eq!(here.expel("ann", None).pop(), left("a", "ann"));
+        assert!(here.expel("ann", None).is_empty(), "of the third topic it is a subscriber");
+        assert_eq!((here.len(), here.poll_timeout()), (2, Some(at(11))));
     }
 
     #[test]
@@ -452,11 +533,24 @@ mod tests {
         connections: HashMap<(u8, u8), HashMap<u8, u32>>,
         /// Who is told to be here, and until when if without connections.
         here: Map<(u8, u8), Option<Instant>>,
+        /// Until when who was lost is waited for.
+        awaited: HashMap<(u8, u8), Instant>,
+    }
+
+    impl Naive {
+        /// One connection less; whether that was the session's last one, and the user's.
+        fn end(&mut self, key: (u8, u8), session: u8) -> (bool, bool) {
+            let sessions = self.connections.entry(key).or_default();
+            let Some(count) = sessions.get_mut(&session).filter(|count| **count > 0) else { return (false, false) };
+            *count -= 1;
+            let last = *count == 0;
+            (last, sessions.values().all(|count| *count == 0))
+        }
     }
 
     proptest! {
         #[test]
-        fn it_is_what_counting_says(ops in prop::collection::vec((0u8..3, 0u8..4, 0u8..3, 0u64..5, 0u8..5), 0..300)) {
+        fn it_is_what_counting_says(ops in prop::collection::vec((0u8..3, 0u8..4, 0u8..3, 0u64..5, 0u8..8), 0..300)) {
             let (mut here, mut naive, mut now) = (presence(), Naive::default(), at(0));
             for (topic, user, session, secs, op) in ops {
                 let (key, topic, user) = ((topic, user), format!("t{topic}"), format!("u{user}"));
@@ -470,13 +564,37 @@ mod tests {
                     }
                     2 | 3 => {
                         here.leave(&topic, &user, id, now);
-                        let sessions = naive.connections.entry(key).or_default();
-                        let counted = sessions.get_mut(&session).filter(|count| **count > 0);
-                        if let Some(count) = counted {
-                            *count -= 1;
-                            if sessions.values().all(|count| *count == 0) {
-                                naive.here.insert(key, Some(now + Duration::from_secs(10)));
+                        let (lost, last) = naive.end(key, session);
+                        let until = now + Duration::from_secs(10);
+                        if lost {
+                            naive.awaited.insert(key, until);
+                        }
+                        if last {
+                            naive.here.insert(key, Some(until));
+                        }
+                    }
+                    4 | 5 => {
+                        let change = here.depart(&topic, &user, id, now);
+                        let mut expected = None;
+                        if naive.end(key, session).1 {
+                            let until = naive.awaited.get(&key).copied().filter(|until| *until > now);
+                            match until {
+                                Some(_) => _ = naive.here.insert(key, until),
+                                None => {
+                                    naive.here.remove(&key);
+                                    expected = left(&topic, &user);
+                                }
                             }
+                        }
+                        prop_assert_eq!(change, expected);
+                    }
+                    6 => {
+                        let gone: Vec<_> = here.expel(&user, Some(&topic)).into_iter().map(Some).collect();
+                        let waits = naive.here.get(&key).is_some_and(Option::is_some);
+                        prop_assert_eq!(gone, if waits { [left(&topic, &user)].into() } else { Vec::new() });
+                        if waits {
+                            naive.here.remove(&key);
+                            naive.awaited.remove(&key);
                         }
                     }
                     _ => {

@@ -21,6 +21,12 @@ impl Default for RateLimit {
 }
 
 impl RateLimit {
+    /// So many times as much.
+    pub(crate) fn times(self, n: u32) -> Self {
+        let times = |rate: NonZeroU32| rate.saturating_mul(NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN));
+        Self { per_second: times(self.per_second), burst: times(self.burst) }
+    }
+
     /// Nanoseconds for each, rounded up: never more than `per_second`.
     const fn interval(&self) -> u64 {
         1_000_000_000_u64.div_ceil(self.per_second.get() as u64)

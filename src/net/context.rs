@@ -566,7 +566,7 @@ impl<S> Context<'_, S> {
 
     /// Ends a subscription, at once.
     pub fn unsubscribe(&mut self, topic: &str) -> Unsubscribed {
-        self.core.desk.topics_mut().unsubscribe(self.id.index, topic)
+        self.core.unsubscribe(self.id, topic)
     }
 
     /// The connection's topics. O(their number).

@@ -126,20 +126,38 @@ impl Core {
         self.hub.as_ref().map_or(Compressing::Allowed, |hub| hub.config.policies.of(entry.topic()).compressing)
     }
 
-    /// Takes a topic from a subscriber; whether it had it.
-    pub(crate) fn unsubscribe(&mut self, id: PeerId, topic: &str) -> bool {
-        let left = self.desk.unsubscribe(id.index, topic) == Unsubscribed::Left;
-        if left
-            && let Some(hub) = &self.hub
-            && hub.config.policies.of(topic).presence == WhoIsHere::Kept
-            && let Some((session, identity)) = self.desk.member(id.index)
-        {
-            let name = super::hub::line::name_of(session, identity);
-            let mut presence = hub.presence();
-            presence.leave(topic, &name, session, self.now);
-            self.hub_due = earlier(self.hub_due, presence.poll_timeout());
+    /// Takes a topic from a subscriber.
+    pub(crate) fn unsubscribe(&mut self, id: PeerId, topic: &str) -> Unsubscribed {
+        let unsubscribed = self.desk.unsubscribe(id.index, topic);
+        if unsubscribed == Unsubscribed::Left {
+            self.depart(id, topic);
         }
-        left
+        unsubscribed
+    }
+
+    /// A member gave a topic up, or had it taken away.
+    fn depart(&mut self, id: PeerId, topic: &str) {
+        let Some(hub) = self.hub.clone() else { return };
+        let Some((session, identity)) = self.desk.member(id.index) else { return };
+        if hub.config.policies.of(topic).presence == WhoIsHere::Kept {
+            let name = super::hub::line::name_of(session, identity);
+            // Held until it is in the log, as where somebody joins.
+            let mut presence = hub.presence();
+            let change = presence.depart(topic, &name, session, self.now);
+            self.hub_due = earlier(self.hub_due, presence.poll_timeout());
+            if let Some(change) = change {
+                self.tell(&change);
+            }
+        }
+    }
+
+    /// Everything is taken from a member, which does not come back.
+    pub(crate) fn expel(&mut self, id: PeerId) {
+        let topics: std::vec::Vec<_> = self.desk.topics().topics_of(id.index).map(std::string::String::from).collect();
+        for topic in topics {
+            self.unsubscribe(id, &topic);
+        }
+        self.leave(id);
     }
 
     /// Notes how much is retained, for who counts.

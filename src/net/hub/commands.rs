@@ -75,7 +75,7 @@ pub(crate) fn receive<S>(cx: &mut Context<'_, S>, message: Message<'_>) {
         // What was received is said as often as it has to be.
         let counts = !matches!(command, Ok(Command::Ack { .. }));
         if counts && let Err(exceeded) = cx.core.desk.count_command(cx.id.index, None, cx.core.now) {
-            let _ = line::hand_block(cx, &too_many(&command, exceeded));
+            let _ = line::hand_block(cx, &not_looked_at(&command, &exceeded.into()));
             break;
         }
         let answer = match command {
@@ -173,23 +173,35 @@ fn presence<S>(cx: &Context<'_, S>, topic: &str) -> Bytes {
     }
 }
 
-/// Commands that came in a POST: publications, and who is here. The answers are blocks.
+/// The longest answer to a command but presence: names, a key and a cause.
+const ANSWER: usize = 512;
+
+/// Commands that came in a POST: publications, and who is here. The answers are blocks, of `room` bytes at most: the command that finds no
+/// room for its answer is not obeyed, nor what follows.
 pub(super) fn obey_posted<S>(
     cx: &mut Context<'_, S>,
     identity: &Identity,
     session: Option<SessionId>,
     text: &str,
-    answers: &mut Vec<u8>,
-) {
+    room: usize,
+) -> Vec<u8> {
+    let mut answers = Vec::new();
+    let full = || Refused::new(503, format_args!("the answers to one POST come to more than {room} bytes"));
     for command in Commands::read(text) {
         let counts = !matches!(command, Ok(Command::Ack { .. }));
         if counts && let Err(exceeded) = cx.core.desk.count_command(cx.id.index, session, cx.core.now) {
-            answers.extend_from_slice(&too_many(&command, exceeded));
+            answers.extend_from_slice(&not_looked_at(&command, &exceeded.into()));
             break;
         }
-        let answer = match command {
-            Ok(Command::Publish(publish)) => publish_and_answer(cx, identity, session, &publish),
+        // There is always room for the last one.
+        if counts && answers.len() + 2 * ANSWER > room {
+            answers.extend_from_slice(&not_looked_at(&command, &full()));
+            break;
+        }
+        let answer = match &command {
+            Ok(Command::Publish(publish)) => publish_and_answer(cx, identity, session, publish),
             Ok(Command::Ack { cursor }) => {
+                let cursor = *cursor;
                 if let (Some(session), Some(hub)) = (session, cx.core.hub.clone())
                     && cursor.log == Some(cx.core.log.id())
                 {
@@ -209,17 +221,23 @@ pub(super) fn obey_posted<S>(
             Ok(Command::Subscribe { topic, .. }) => Some(on_websockets("subscribe", Some(topic))),
             Ok(Command::Unsubscribe { topic }) => Some(on_websockets("unsubscribe", Some(topic))),
             Ok(Command::Token(_)) => Some(on_websockets("token", None)),
-            Err(refusal) => Some(refusal_block(&refusal)),
+            Err(refusal) => Some(refusal_block(refusal)),
         };
-        if let Some(answer) = answer {
-            answers.extend_from_slice(&answer);
+        match answer {
+            Some(answer) if answers.len() + answer.len() + ANSWER > room => {
+                answers.extend_from_slice(&not_looked_at(&command, &full()));
+                break;
+            }
+            Some(answer) => answers.extend_from_slice(&answer),
+            None => {}
         }
     }
+    answers
 }
 
 /// The answer to one command too many. What comes behind it in the message is not looked at: as many bad ones as there may be in a message
 /// are owed much more than was sent.
-fn too_many(command: &Result<Command<'_>, Refusal<'_>>, exceeded: RateExceeded) -> Bytes {
+fn not_looked_at(command: &Result<Command<'_>, Refusal<'_>>, refused: &Refused) -> Bytes {
     let (command, topic, key) = match command {
         Ok(Command::Subscribe { topic, .. }) => ("subscribe", Some(*topic), None),
         Ok(Command::Unsubscribe { topic }) => ("unsubscribe", Some(*topic), None),
@@ -229,7 +247,7 @@ fn too_many(command: &Result<Command<'_>, Refusal<'_>>, exceeded: RateExceeded) 
         Ok(Command::Publish(publish)) => ("publish", Some(publish.topic), publish.key),
         Err(refusal) => (refusal.command, refusal.topic, refusal.key),
     };
-    error(command, topic, key, &exceeded.into())
+    error(command, topic, key, refused)
 }
 
 /// The answer to what is no command.

@@ -3,7 +3,8 @@
 use super::polls::{self, Offered, Poll};
 use super::requests::Errand;
 use crate::hub::{
-    Cursor, First, Identity, Item, Most, Offer, Pressure, Pulled, SessionId, SlowReader, WhoIsHere, notice,
+    Cursor, First, Identity, Item, Most, Offer, Pressure, Pulled, SessionId, SlowReader, Unsubscribed, WhoIsHere,
+    notice,
 };
 use crate::net::context::{Context, Line, SendError};
 use crate::net::core::{Command, Core};
@@ -100,6 +101,14 @@ impl Revocation {
         self.topic.as_deref()
     }
 
+    /// Whose presence ends with it, if nobody else of that name is here. Whoever has a session of a user's may have another.
+    pub(crate) fn name(&self) -> Cow<'_, str> {
+        match &self.who {
+            Whose::User(user) => Cow::Borrowed(user),
+            Whose::Session(session) => guest(*session),
+        }
+    }
+
     pub(crate) fn concerns(&self, session: SessionId, identity: &Identity) -> bool {
         match &self.who {
             Whose::User(user) => identity.user.as_deref() == Some(user),
@@ -112,9 +121,13 @@ impl Revocation {
 pub(crate) fn name_of(session: SessionId, identity: &Identity) -> Cow<'_, str> {
     match &identity.user {
         Some(user) => Cow::Borrowed(user),
-        // A quarter of what nobody can guess; the rest is as much as a key.
-        None => Cow::Owned(format!("guest-{:08x}", (session.0 >> 96) as u32)),
+        None => guest(session),
     }
+}
+
+/// A quarter of what nobody can guess; the rest is as much as a key.
+fn guest(session: SessionId) -> Cow<'static, str> {
+    Cow::Owned(format!("guest-{:08x}", (session.0 >> 96) as u32))
 }
 
 /// The WebSocket is open, or the stream: the welcome, and then what it missed.
@@ -365,20 +378,20 @@ pub(crate) fn revoke<S>(cx: &mut Context<'_, S>, topic: Option<&str>) {
     let poll = matches!(hub_line(cx), Some(HubLine::Poll(_)));
     match topic {
         Some(topic) if poll => {
-            if cx.core.unsubscribe(cx.id, topic) {
+            if cx.core.unsubscribe(cx.id, topic) == Unsubscribed::Left {
                 polls::tell(cx, &notice::unsubscribed(topic, notice::Ended::Revoked));
             }
         }
         None if poll => polls::release(cx),
         Some(topic) => {
-            if cx.core.unsubscribe(cx.id, topic) {
+            if cx.core.unsubscribe(cx.id, topic) == Unsubscribed::Left {
                 let _ = hand_block(cx, &notice::unsubscribed(topic, notice::Ended::Revoked));
                 note(cx);
             }
         }
         None => {
             // What it says until the close has reached it is nobody's.
-            cx.core.leave(cx.id);
+            cx.core.expel(cx.id);
             cx.close(CloseCode::new(4001).unwrap_or(CloseCode::POLICY), "revoked");
         }
     }

@@ -558,6 +558,9 @@ fn publish_query(head: &RequestHead<'_>, topic: String) -> Result<PublishQuery, 
     Ok(query)
 }
 
+/// The head of an answer, but for the application's lines.
+const HEAD: usize = 512;
+
 /// The body of a POST is in.
 pub(crate) fn body<S>(cx: &mut Context<'_, S>, body: &[u8]) {
     let line = cx.cold.as_mut().and_then(|cold| cold.hub.take());
@@ -581,8 +584,10 @@ pub(crate) fn body<S>(cx: &mut Context<'_, S>, body: &[u8]) {
         },
         What::Send { identity, session } => match std::str::from_utf8(body) {
             Ok(text) => {
-                let mut answers = Vec::new();
-                commands::obey_posted(cx, &identity, session, text, &mut answers);
+                let head: usize = lines.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+                // Where more than half of it waits, no request is read.
+                let room = (cx.core.settings.queue.limit / 2).saturating_sub(HEAD + head);
+                let answers = commands::obey_posted(cx, &identity, session, text, room);
                 let mut all = lines.clone();
                 all.push(("Content-Type", "text/event-stream"));
                 all.push(("Cache-Control", "no-store"));

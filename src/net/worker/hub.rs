@@ -48,5 +48,12 @@ impl<H: Handler> Worker<H> {
         for index in concerned.map(|(index, ..)| index).collect::<Vec<_>>() {
             self.serve(index, Cause::Revoke(revocation.topic()));
         }
+        // Who was between two connections, or two polls, is not waited for.
+        if let Some(hub) = self.core.hub.clone() {
+            let mut presence = hub.presence();
+            for change in presence.expel(&revocation.name(), revocation.topic()) {
+                self.core.tell(&change);
+            }
+        }
     }
 }
