@@ -434,6 +434,24 @@ fn h3_h8_h10_h14_to_h21_h29_are_answered_with_their_status_and_close() {
 }
 
 #[test]
+fn a_body_that_is_announced_too_long_may_be_refused_in_the_applications_words_and_is_not_read() {
+    let head = "POST /a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1048577\r\n\r\n";
+    let mut line = Line::new();
+    line.feed_with([head, "body"].concat().as_bytes(), 0, |server, event, out| {
+        if event.starts_with("POST") {
+            server.respond(&Response::new(413).headers(&[("Vary", "Origin")]), b"", out).unwrap();
+        }
+    });
+    let answer = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\nVary: Origin\r\n\r\n";
+    assert_eq!((&*line.sent(), &*line.log), (answer, "<POST /a><Finished>"));
+    // Where it does not answer, the connection does; nobody is invited to send it.
+    let mut line = Line::new();
+    line.feed([head, "body"].concat());
+    assert!(line.sent().starts_with("HTTP/1.1 413 Content Too Large\r\n"));
+    assert!(!line.log.contains("body"), "{}", line.log);
+}
+
+#[test]
 fn a_refusal_fits_an_output_that_is_full() {
     let mut line = Line::new();
     line.out = Output::with_limit(3);

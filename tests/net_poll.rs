@@ -3,7 +3,7 @@
 mod net_support;
 
 use net_support::hub::{
-    Polled, Sub, Via, ask_poll, header, hub, on, open, poll, polled, post, publish, send, settings, with,
+    CORS, Polled, Sub, Via, ask_poll, header, hub, on, open, poll, polled, post, publish, send, settings, with,
 };
 use net_support::wire::Client;
 use net_support::{Running, eventually_eq, start};
@@ -205,7 +205,10 @@ fn l7_a_post_over_the_cap_is_413_and_one_without_length_411() {
     for target in ["/publish?topic=a", "/send"] {
         let mut client = Client::connect(server.address);
         client.write(format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 1048577\r\n\r\n").as_bytes());
-        assert_eq!(client.response().status, 413);
+        let response = client.response();
+        assert_eq!((response.status, header(&response.head, "connection")), (413, Some("close")));
+        // A page of elsewhere is to learn that it is of no use to come again.
+        assert_eq!(header(&response.head, CORS[0].0), Some(CORS[0].1));
         let mut client = Client::connect(server.address);
         client.write(format!("POST {target} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
         assert_eq!(client.response().status, 411);

@@ -308,7 +308,7 @@ impl BodyReader {
         }
     }
 
-    fn verdict(&self) -> Result<(), BodyError> {
+    pub(crate) fn verdict(&self) -> Result<(), BodyError> {
         let State::Failed(failure) = self.state else { return Ok(()) };
         Err(match failure {
             Failure::TooLarge => BodyError::TooLarge { limit: self.limit },

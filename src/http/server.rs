@@ -24,7 +24,8 @@ use core::time::Duration;
 pub struct ServerConfig {
     /// Caps on request heads.
     pub head: HeadLimits,
-    /// Bytes of a request's body. Default 1 MiB. Exceeded, or announced to be: 413.
+    /// Bytes of a request's body. Default 1 MiB. Exceeded: 413. Announced to be: the request comes, so that it may be answered with lines of
+    /// the application's, and then 413 where it was not. None of it is read.
     pub body: u64,
     /// Bytes of a body that are read and dropped after its request was answered, so that the connection can go on. Default
     /// 64 KiB: less than what a new connection costs a browser. With more to come the connection ends instead.
@@ -601,7 +602,12 @@ impl Server {
                 self.expectation = Expectation::Waiting;
             }
         }
-        self.body = BodyReader::new(head.framing(), self.config.body)?;
+        // Too long a one is refused where it is read: before that the application may answer in its own words.
+        self.body = BodyReader::lenient(head.framing(), self.config.body);
+        if self.body.verdict().is_err() {
+            self.persistence = Persistence::Close;
+            self.expectation = Expectation::None;
+        }
         self.phase = Phase::Body;
         self.deadline = Some(now + self.config.body_deadline);
         Ok(())

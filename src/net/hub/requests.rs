@@ -7,7 +7,7 @@ use super::polls::{self, Headers, Poll, Wait};
 use crate::http::credentials::{Secret, subprotocol};
 use crate::http::origin::OriginPolicy;
 use crate::http::upgrade::{Upgrade, UpgradeConfig};
-use crate::http::{RequestHead, Response, ResponseError};
+use crate::http::{Framing, RequestHead, Response, ResponseError};
 use crate::hub::{
     Asking, Attach, Attachment, Cursor, Cursors, DEFAULT_TOPIC, Delivery, Denied, Identity, Kept, OwnTopic, Publish,
     Resume, SessionError, SessionId, SessionToken, To, USER_TOPICS, WhoIsHere, notice,
@@ -486,6 +486,12 @@ fn post<S>(
     if endpoint != Endpoint::Acknowledge && !framed {
         // Whoever forgot the body would publish an empty event (RFC 9110 section 15.5.12).
         return Err(Refused::new(411, "the length of the body is needed").into());
+    }
+    let limit = cx.core.settings.http.body;
+    if matches!(head.framing(), Framing::Length(length) if length > limit) {
+        // The connection would say the same, but without the application's lines: a page of elsewhere would not learn that it is of no use
+        // to come again.
+        return Err(Refused::new(413, format_args!("body of more than {limit} bytes")).into());
     }
     let asked = Attach::read(head, Cursors::Strict, cx.core.settings.topics.per_subscriber)
         .map_err(|error| Refused::new(error.status(), error))?;
