@@ -3,9 +3,11 @@
 
 mod net_support;
 
-use net_support::hub::{BOTH, Sub, Via, ask_poll, header, hub, on, open, poll, polled, post, publish, settings, with};
+use net_support::hub::{
+    BOTH, Sub, Via, ask_poll, header, hub, on, open, poll, polled, post, publish, send, settings, with,
+};
 use net_support::wire::{BINARY, Client, End, PING, TEXT, frame};
-use net_support::{eventually_eq, start};
+use net_support::{eventually, eventually_eq, start};
 use std::io::Write;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -125,6 +127,37 @@ fn who_polls_is_here_between_polls() {
 }
 
 // Acknowledged delivery.
+
+#[test]
+fn what_was_never_published_nobody_has_received() {
+    let server = start(&open(settings()), 2, on());
+    let sub = Sub::new(server.address, Via::Events, "topic=a&ack=1");
+    let session = sub.session.clone();
+    let first = publish(server.address, "topic=a", "1");
+    // The same place in the log, and later than anything there is.
+    let beyond = format!("9999999999999-0-{}", first.rsplit('-').next().unwrap());
+    for target in
+        [format!("/ack?lastId={beyond}"), "/ack?lastId=0".into(), format!("/poll?topic=b&ack=1&lastId={beyond}")]
+    {
+        let (method, status) = if target.starts_with("/ack") { ("POST", 204) } else { ("GET", 200) };
+        let mut client = Client::connect(server.address);
+        send(&mut client, method, &format!("{target}&timeout=0&session={session}"), "", b"");
+        assert_eq!(client.response().status, status, "{target}");
+    }
+    let said = format!("event: tautline.ack\ndata: {beyond}\n\n");
+    assert_eq!(post(server.address, &format!("/send?session={session}"), "", &said).status, 200);
+    // Nor does who asks for the head of an answer receive anything.
+    let mut client = Client::connect(server.address);
+    client.write(
+        format!("HEAD /poll?topic=a&ack=1&timeout=0&lastId={first}&session={session} HTTP/1.1\r\nHost: a\r\n\r\n")
+            .as_bytes(),
+    );
+    assert!(client.head().starts_with("HTTP/1.1 200"));
+    drop(sub);
+    let mut sub =
+        Sub::begin(server.address, Via::Events, &format!("topic=a&ack=1&lastId={first}&session={session}"), "");
+    assert_eq!(sub.until_position(), ["1"], "it was not acknowledged");
+}
 
 #[test]
 fn what_is_not_acknowledged_in_time_is_sent_again_in_order_and_with_the_same_ids() {
@@ -269,6 +302,71 @@ fn a_token_is_taken_from_where_it_may_be_and_never_told_back() {
             sub.welcomed();
         }
     }
+}
+
+#[test]
+fn who_says_that_a_token_will_come_is_waited_for_though_anybody_is_admitted() {
+    struct Anybody;
+    impl Authority for Anybody {
+        fn identify(&self, asking: &Asking<'_>) -> Result<Identity, Denied> {
+            match (asking.head.and_then(bearer), &asking.token) {
+                (Some(token), _) => Ok(Identity::user(token.expose())),
+                (None, Some(token)) => Ok(Identity::user(token.expose())),
+                (None, None) => Ok(Identity::default()),
+            }
+        }
+
+        fn may_publish(&self, who: &Identity, _: &str) -> bool {
+            who.user.as_deref() == Some("ann")
+        }
+    }
+    let server = start(&with(settings(), Anybody), 1, on());
+    // Whatever the request says.
+    for lines in ["", "Authorization: Bearer bob\r\n"] {
+        let (mut sub, _) = Sub::ask(server.address, Via::WebSocket, "topic=a&auth=message", lines);
+        sub.say("event: tautline.token\ndata: ann");
+        sub.welcomed();
+        sub.until_position();
+        sub.say("topic: a\ndata: by ann");
+        assert_eq!(sub.word(), "by ann");
+    }
+    // Who does not, has said all with the request; and another value is somebody else's parameter.
+    for query in ["topic=a", "topic=a&auth=other"] {
+        let mut sub = Sub::new(server.address, Via::WebSocket, query);
+        sub.say("event: tautline.token\ndata: ann");
+        assert!(sub.word().starts_with("error 400 token"));
+    }
+    // An event stream has no first message.
+    let mut stream = Sub::new(server.address, Via::Events, "topic=a&auth=message");
+    server.handle.publish("a", &tautline::sse::Event::new("x")).unwrap();
+    assert_eq!(stream.word(), "x");
+}
+
+#[test]
+fn who_is_revoked_while_a_body_is_on_its_way_does_not_publish_it() {
+    let server = start(&with(settings(), Names), 2, on());
+    let (mut watcher, _) = named(server.address, Via::Events, "bob", "topic=a");
+    for (target, body) in [("/publish?topic=a", "data"), ("/send", "topic: a\ndata: data\n\n")] {
+        for (whose, status) in [("bob", 200), ("ann", 403)] {
+            let mut client = Client::connect(server.address);
+            let head = format!(
+                "POST {target} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ann\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
+            let before = server.totals().requests;
+            client.write(&[head.as_bytes(), &body.as_bytes()[..1]].concat());
+            eventually("the head is in", || server.totals().requests > before);
+            server.handle.revoke(whose, if whose == "bob" { Some("other") } else { None });
+            std::thread::sleep(Duration::from_millis(50));
+            client.write(&body.as_bytes()[1..]);
+            assert_eq!(client.response().status, status, "{target} {whose}");
+            if status == 200 {
+                assert_eq!(watcher.word(), "data");
+            }
+        }
+    }
+    server.handle.publish("a", &tautline::sse::Event::new("end")).unwrap();
+    assert_eq!(watcher.word(), "end");
 }
 
 #[test]

@@ -2,14 +2,32 @@
 
 mod net_support;
 
-use net_support::hub::{Block, Sub, Via, ask_poll, hub, on, open, poll, polled, post, publish, send, settings, with};
+use net_support::hub::{
+    BOTH, Block, Sub, Via, ask_poll, hub, on, open, poll, polled, post, publish, send, settings, with,
+};
 use net_support::wire::Client;
 use net_support::{On, start};
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 use tautline::http::{RequestHead, Response};
-use tautline::hub::{Asking, Authority, Denied, HubConfig, Identity, RateLimit};
+use tautline::hub::{Asking, Authority, Denied, HubConfig, Identity, PresenceLimits, RateLimit};
 use tautline::net::Endpoint;
+
+/// With a grace that does not end: who polled once is here.
+fn lasting() -> HubConfig {
+    let presence = PresenceLimits { grace: Duration::from_secs(3600), ..PresenceLimits::default() };
+    HubConfig { presence, ..settings() }
+}
+
+/// So many guests that are here without connections.
+fn crowd(address: SocketAddr, count: usize, query: &str) {
+    let mut client = Client::connect(address);
+    for _ in 0..count {
+        ask_poll(&mut client, query);
+        polled(&mut client);
+    }
+}
 
 #[test]
 fn a_head_of_a_session_that_is_here_does_not_make_its_user_leave() {
@@ -219,7 +237,7 @@ fn a_poll_ahead_of_its_worker_is_not_taken_back_by_what_is_ephemeral() {
 #[test]
 fn commands_of_a_post_whose_answers_find_no_room_are_not_done_and_that_is_said() {
     let generous = NonZeroU32::new(100_000).unwrap();
-    let hub = HubConfig { rate: RateLimit { per_second: generous, burst: generous }, ..settings() };
+    let hub = HubConfig { rate: RateLimit { per_second: generous, burst: generous }, ..lasting() };
     let mut config = open(hub);
     config.queue.limit = 8 << 10;
     let server = start(&config, 1, on());
@@ -244,9 +262,73 @@ fn commands_of_a_post_whose_answers_find_no_room_are_not_done_and_that_is_said()
     // Nor does one answer come that is longer than what there is room for: 300 names here.
     let presence = || post(server.address, &query, "", "event: tautline.presence\ntopic: room\n\n");
     assert_eq!(Block::parse(presence().text()).word(), "presence room here 0");
-    let _crowd: Vec<_> = (0..300).map(|_| Sub::new(server.address, Via::Events, "topic=room")).collect();
+    crowd(server.address, 300, "topic=room");
     let response = presence();
     assert_eq!(response.status, 200);
     let word = Block::parse(response.text()).word();
     assert_eq!(word.lines().next(), Some("error room 503 presence"));
+}
+
+#[test]
+fn commands_of_a_message_whose_answers_find_no_room_are_refused_and_the_connection_goes_on() {
+    let mut config = open(lasting());
+    config.queue.limit = 16 << 10;
+    let server = start(&config, 1, on());
+    crowd(server.address, 300, "topic=room");
+    let mut sub = Sub::new(server.address, Via::WebSocket, "topic=room");
+    let asked = "event: tautline.presence\ntopic: room\n\n".repeat(20);
+    sub.client.send_text(&format!("{asked}id: k\ntopic: other\ndata: x\n\n"));
+    let mut snapshots = 0;
+    let refused = loop {
+        match sub.word() {
+            word if word.starts_with("presence room here 301") => snapshots += 1,
+            word if word.starts_with("presence") => {}
+            word => break word,
+        }
+    };
+    assert!(refused.starts_with("error room 503 presence"), "{refused}");
+    assert!((1..5).contains(&snapshots), "{snapshots}");
+    // What followed was not done: a client sends it again.
+    sub.say("id: k\ntopic: other\ndata: x");
+    assert!(sub.word().starts_with("ack other k "));
+}
+
+#[test]
+fn who_attaches_gets_every_snapshot_although_all_together_are_longer_than_the_queue() {
+    let mut config = open(lasting());
+    config.queue.limit = 16 << 10;
+    let server = start(&config, 1, on());
+    // 12 rooms of 200 names: some 4 KiB each.
+    let rooms: Vec<String> = (0..12).map(|room| format!("room{room}")).collect();
+    let query = rooms.iter().map(|room| format!("topic={room}")).collect::<Vec<_>>().join("&");
+    crowd(server.address, 200, &query);
+    let whole = |words: Vec<String>| {
+        let mut here: Vec<&str> = Vec::new();
+        for word in &words {
+            if let Some((room, rest)) = word.strip_prefix("presence ").and_then(|rest| rest.split_once(" here "))
+                && rest.lines().count() > 200
+            // and the number
+            {
+                here.push(room);
+            }
+        }
+        here.sort_unstable();
+        here.dedup();
+        here.len()
+    };
+    for via in BOTH {
+        let mut sub = Sub::begin(server.address, via, &query, "");
+        assert_eq!(whole(sub.until_position()), rooms.len(), "{via:?}");
+    }
+    // By commands of one message, too.
+    let mut sub = Sub::new(server.address, Via::WebSocket, "topic=none");
+    sub.client.send_text(
+        &rooms.iter().map(|room| format!("event: tautline.subscribe\ntopic: {room}\n\n")).collect::<String>(),
+    );
+    let (mut words, mut subscribed) = (Vec::new(), 0);
+    while subscribed < rooms.len() {
+        words.push(sub.word());
+        subscribed += usize::from(words.last().unwrap().starts_with("subscribed"));
+    }
+    assert_eq!(whole(words), rooms.len());
 }

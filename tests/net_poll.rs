@@ -64,14 +64,12 @@ fn l2_what_is_no_cursor_is_400_in_polls_and_commands() {
     client.write(b"GET /poll?topic=a HTTP/1.1\r\nHost: a\r\nLast-Event-ID: abc\r\n\r\n");
     assert_eq!(client.response().status, 400);
     let mut sub = Sub::new(server.address, Via::WebSocket, "topic=a");
-    for cursor in ["-1", "abc", "18446744073709551616"] {
+    for cursor in ["-1", "abc", "18446744073709551616", ""] {
         sub.say(&format!("event: tautline.subscribe\ntopic: b\ndata: {cursor}"));
         assert!(sub.word().starts_with("error b 400 subscribe"));
         sub.say(&format!("event: tautline.ack\ndata: {cursor}"));
         assert!(sub.word().starts_with("error 400 ack"));
     }
-    sub.say("event: tautline.ack\ndata:");
-    assert!(sub.word().starts_with("error 400 ack"));
 }
 
 #[test]
@@ -406,4 +404,17 @@ fn an_event_that_is_longer_in_json_than_any_queue_is_told_as_a_gap_and_polls_go_
     // As blocks it is what it is.
     let whole = poll(server.address, &format!("topic=a&timeout=0&lastId={start}"));
     assert_eq!(whole.words[0].len(), 300 << 10);
+}
+
+#[test]
+fn a_publication_s_parameters_may_be_there_once() {
+    let server = hub(1);
+    for twice in
+        ["event=a&event=b", "key=a&key=b", "to=others&to=others", "keep=no&keep=no", "slot=a&slot=b", "topic=b@0"]
+    {
+        let target = format!("/publish?topic=a&{twice}");
+        let target = if twice.starts_with("topic") { format!("/publish?{twice}") } else { target };
+        assert_eq!(post(server.address, &target, "", "x").status, 400, "{twice}");
+    }
+    assert_eq!(post(server.address, "/publish?topic=a&event=%C3%A9&slot=%20", "", "x").status, 200);
 }

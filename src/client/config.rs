@@ -52,7 +52,8 @@ pub struct SessionConfig {
     pub limits: sse::Limits,
     /// Header fields of each request: credentials, say. `Authorization` goes before the URL's user info.
     pub headers: Vec<(String, String)>,
-    /// A token that is sent as the first message of each WebSocket (`tautline.token`). Default: none.
+    /// A token that is sent as the first message of each WebSocket (`tautline.token`), by which the server is to know the client whatever
+    /// the request says. Other requests have `headers`. Default: none.
     pub token: Option<String>,
 }
 

@@ -59,16 +59,16 @@ impl Command {
     }
 
     /// The command's block.
-    fn block(&self, cursors: &Cursors) -> Option<Bytes> {
+    fn block(&self, cursors: &Cursors) -> Bytes {
         let (event, topic) = match self {
             Self::Subscribe(topic) => ("tautline.subscribe", topic),
             Self::Unsubscribe(topic) => ("tautline.unsubscribe", topic),
             Self::Presence(topic) => ("tautline.presence", topic),
         };
         let own = cursors.own(topic).filter(|_| matches!(self, Self::Subscribe(_))).map(text);
-        let data = own.as_ref().map_or("", |own| own.as_str());
-        // With a line of data, be it empty: by the standard, what has none is no event.
-        Event::new(data).with_event(event).with_topic(topic).to_bytes().ok()
+        // An empty line of data would be a cursor that is none.
+        let data = own.as_ref().map(|own| format!("data: {}\n", own.as_str())).unwrap_or_default();
+        format!("topic: {topic}\nevent: {event}\n{data}\n").into()
     }
 }
 
@@ -314,7 +314,7 @@ impl Session {
         let mut send =
             |block: &[u8], out: &mut Output| connection.send_text(core::str::from_utf8(block).unwrap_or_default(), out);
         while let Some(command) = self.commands.first() {
-            let block = command.block(&self.cursors).unwrap_or_default();
+            let block = command.block(&self.cursors);
             if send(&block, out).is_err() {
                 return;
             }

@@ -533,7 +533,9 @@ impl Session {
     }
 
     fn handshake(&mut self, now: Instant) -> Option<ClientHandshake> {
-        let target = self.attach_query("/ws?");
+        // A server that admits anybody would not wait for the token otherwise.
+        let token = self.endpoint.config.token.is_some();
+        let target = self.attach_query(if token { "/ws?auth=message&" } else { "/ws?" });
         let url = Url::parse(&format!("{}{target}", self.endpoint.web)).ok()?;
         let mut config: HandshakeConfig = self.endpoint.handshake.clone();
         if let Some(token) = &self.token {

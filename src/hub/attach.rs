@@ -36,6 +36,8 @@ pub struct Attach<'h> {
     pub session: Option<Secret<'h>>,
     /// Whether the client will acknowledge.
     pub delivery: Delivery,
+    /// What the client is to be known by.
+    pub authentication: Authentication,
     /// A token out of the query: to be looked at only where the application lets tokens be there, for queries get into logs.
     pub token: Option<Secret<'h>>,
 }
@@ -80,6 +82,17 @@ pub enum Delivery {
     Plain,
     /// When the client says so: `ack=1`.
     Acknowledged,
+}
+
+/// By what a client is to be known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Authentication {
+    /// By its request.
+    #[default]
+    Request,
+    /// By a token that its first message will bring, whatever its request says: `auth=message`, on a WebSocket. A server that admits
+    /// nobody in particular, too, could not know otherwise that one is to come.
+    FirstMessage,
 }
 
 /// Why a request is not for the hub. Every one is a 400.
@@ -199,6 +212,11 @@ impl<'h> Attach<'h> {
                 None | Some("0") => Delivery::Plain,
                 Some("1") => Delivery::Acknowledged,
                 Some(_) => return Err(AttachError::Ack),
+            },
+            // Another value is the application's own.
+            authentication: match raw_values(query, "auth").any(|value| value == "message") {
+                true => Authentication::FirstMessage,
+                false => Authentication::Request,
             },
             token: match value("token", AttachError::Token)? {
                 Some(token) => secret(decode(token, Plus::Space)?),

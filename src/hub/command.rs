@@ -426,9 +426,7 @@ impl<'a> Block<'a> {
         }
         Ok(match command {
             "subscribe" => {
-                // An empty line of data is none: by the standard a block without one is no event, so clients may well send it.
-                let data = self.data.filter(|data| !data.is_empty());
-                Command::Subscribe { topic, cursor: data.map(|data| Cursor::parse(&data)).transpose()? }
+                Command::Subscribe { topic, cursor: self.data.map(|data| Cursor::parse(&data)).transpose()? }
             }
             "unsubscribe" => Command::Unsubscribe { topic },
             "ack" => Command::Ack { cursor: Cursor::parse(&self.data.unwrap_or_default())? },

@@ -7,7 +7,7 @@ use crate::hub::cursor::{Cursor, LogId, Position};
 use crate::hub::member::{Acknowledging, Behind, Gap, Member, Own, Owns, Place};
 use crate::hub::notice::{self, GapReason};
 use crate::hub::publication::{Carry, Publication};
-use crate::hub::rate::{Bucket, RateExceeded};
+use crate::hub::rate::{Bucket, Poster, RateExceeded};
 use crate::hub::retained::Retained;
 use crate::hub::session::SessionId;
 use crate::hub::topic::TopicError;
@@ -43,19 +43,6 @@ pub struct Desk<C> {
     ahead: Vec<u32>,
     /// Those who are no members and give commands, by connection.
     posters: BTreeMap<u32, Poster>,
-}
-
-/// Connections that give commands for others (a proxy's): for how many at a time, so that whoever alternates sessions is held, too.
-const SHARED_BY: u32 = 16;
-
-/// A connection that is no member's and gives commands.
-#[derive(Debug, Default)]
-struct Poster {
-    /// As whom it did last, and how many that one may still give.
-    session: Option<SessionId>,
-    own: Bucket,
-    /// How many it may still give as whomever.
-    all: Bucket,
 }
 
 /// Who attaches, to what, and from where on.
@@ -363,13 +350,7 @@ impl<C: Carry> Desk<C> {
         if let Some(member) = self.at_mut(subscriber) {
             return member.rate.take(&limit, now);
         }
-        let poster = self.posters.entry(subscriber).or_default();
-        if poster.session != session {
-            (poster.session, poster.own) = (session, Bucket::new());
-        }
-        poster.all.check(&limit.times(SHARED_BY), now)?;
-        poster.own.take(&limit, now)?;
-        poster.all.take(&limit.times(SHARED_BY), now)
+        self.posters.entry(subscriber).or_default().take(session, &limit, now)
     }
 
     /// A connection is gone, which may have posted commands.

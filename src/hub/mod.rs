@@ -72,7 +72,7 @@ mod slab;
 mod topic;
 mod topics;
 
-pub use attach::{Attach, AttachError, AttachTopic, Cursors, Delivery, Resume};
+pub use attach::{Attach, AttachError, AttachTopic, Authentication, Cursors, Delivery, Resume};
 pub use authority::{Asking, Authority, Denied, Identity, Open, OwnTopic, USER_TOPICS};
 pub use budget::{Budget, Pressure};
 pub use command::{Command, CommandError, Commands, Kept, MAX_SLOT_NAME, Publish, Refusal, To};

@@ -1,5 +1,6 @@
 //! How fast something may come: a token bucket whose state is one instant.
 
+use crate::hub::session::SessionId;
 use crate::time::Instant;
 use core::fmt;
 use core::num::NonZeroU32;
@@ -22,7 +23,7 @@ impl Default for RateLimit {
 
 impl RateLimit {
     /// So many times as much.
-    pub(crate) fn times(self, n: u32) -> Self {
+    fn times(self, n: u32) -> Self {
         let times = |rate: NonZeroU32| rate.saturating_mul(NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN));
         Self { per_second: times(self.per_second), burst: times(self.burst) }
     }
@@ -79,6 +80,37 @@ impl Bucket {
 impl Default for Bucket {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Connections that give commands for others (a proxy's): for how many at a time, so that whoever alternates sessions is held, too.
+const SHARED_BY: u32 = 16;
+
+/// A connection that is no subscriber's and gives commands.
+#[derive(Debug, Default)]
+pub(crate) struct Poster {
+    /// As whom it did last, and how many that one may still give.
+    session: Option<SessionId>,
+    own: Bucket,
+    /// How many it may still give as whomever.
+    all: Bucket,
+}
+
+impl Poster {
+    /// Takes a token for a session.
+    pub(crate) fn take(
+        &mut self,
+        session: Option<SessionId>,
+        limit: &RateLimit,
+        now: Instant,
+    ) -> Result<(), RateExceeded> {
+        if self.session != session {
+            (self.session, self.own) = (session, Bucket::new());
+        }
+        let all = limit.times(SHARED_BY);
+        self.all.check(&all, now)?;
+        self.own.take(limit, now)?;
+        self.all.take(&all, now)
     }
 }
 

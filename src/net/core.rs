@@ -169,11 +169,23 @@ impl Core {
         bytes.set(retained.bytes() as u64);
     }
 
-    /// Notes what a session has received, wherever its connection is.
-    pub(crate) fn acknowledge_everywhere(&mut self, session: SessionId, cursor: Cursor) {
-        let Some(hub) = &self.hub else { return };
-        let peer = hub.acknowledging().of(session).copied();
-        if let Some(peer) = peer {
+    /// Notes what a session has received, for when it comes back. What is of another log or was never published is nothing that anybody
+    /// has received.
+    pub(crate) fn note_acknowledged(&mut self, session: SessionId, cursor: Cursor) -> bool {
+        let Some(hub) = &self.hub else { return false };
+        let valid = cursor.log == Some(self.log.id()) && cursor.position <= self.log.head().position;
+        if valid {
+            hub.acknowledged().note(session, cursor.position, self.now);
+        }
+        valid
+    }
+
+    /// As [`note_acknowledged`](Self::note_acknowledged), and tells where its stream is.
+    pub(crate) fn acknowledge_beside(&mut self, session: SessionId, cursor: Cursor) {
+        if self.note_acknowledged(session, cursor)
+            && let Some(hub) = &self.hub
+            && let Some(peer) = hub.acknowledging().of(session).copied()
+        {
             self.commands.push(Command::Acknowledge(peer, session, cursor));
         }
     }

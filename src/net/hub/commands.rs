@@ -71,22 +71,31 @@ pub(crate) fn receive<S>(cx: &mut Context<'_, S>, message: Message<'_>) {
         cx.close(CloseCode::UNSUPPORTED, "events carry text");
         return;
     };
+    let limit = cx.core.settings.queue.limit;
     for command in Commands::read(text) {
         // What was received is said as often as it has to be.
         let counts = !matches!(command, Ok(Command::Ack { .. }));
         if counts && let Err(exceeded) = cx.core.desk.count_command(cx.id.index, None, cx.core.now) {
-            let _ = line::hand_block(cx, &not_looked_at(&command, &exceeded.into()));
+            let _ = line::hand_block(cx, &not_obeyed(&command, &exceeded.into()));
             break;
         }
-        let answer = match command {
-            Ok(command) => obey(cx, &command),
-            Err(refusal) => Some(refusal_block(&refusal)),
+        // Messages are read where half of the queue is free: that much their answers may take, and there is always room for the last one.
+        let full = |cx: &Context<'_, S>, answer: usize| cx.queued() + answer + ANSWER > limit;
+        if counts && full(cx, ANSWER) {
+            let _ = line::hand_block(cx, &not_obeyed(&command, &no_room(limit)));
+            break;
+        }
+        let answer = match &command {
+            Ok(command) => obey(cx, command),
+            Err(refusal) => Some(refusal_block(refusal)),
         };
-        if let Some(answer) = answer
-            && line::hand_block(cx, &answer).is_err()
-        {
-            // Reading pauses before its queue is full of its own answers.
-            return;
+        match answer {
+            Some(answer) if full(cx, answer.len()) => {
+                let _ = line::hand_block(cx, &not_obeyed(&command, &no_room(limit)));
+                break;
+            }
+            Some(answer) => _ = line::hand_block(cx, &answer),
+            None => {}
         }
     }
     line::pump(cx);
@@ -150,8 +159,7 @@ fn subscribe<S>(
         Subscribed::New => {
             requests::join(cx, &hub, identity, session, topic);
             if hub.config.policies.of(topic).presence == crate::hub::WhoIsHere::Kept {
-                let block = line::snapshot(cx, topic);
-                let _ = line::hand_block(cx, &block);
+                line::owe(cx, line::Owed::Snapshot(topic.into()));
             }
         }
         // It has what it asks for; it is told so all the same, if it is not about to be.
@@ -186,27 +194,22 @@ pub(super) fn obey_posted<S>(
     room: usize,
 ) -> Vec<u8> {
     let mut answers = Vec::new();
-    let full = || Refused::new(503, format_args!("the answers to one POST come to more than {room} bytes"));
     for command in Commands::read(text) {
         let counts = !matches!(command, Ok(Command::Ack { .. }));
         if counts && let Err(exceeded) = cx.core.desk.count_command(cx.id.index, session, cx.core.now) {
-            answers.extend_from_slice(&not_looked_at(&command, &exceeded.into()));
+            answers.extend_from_slice(&not_obeyed(&command, &exceeded.into()));
             break;
         }
         // There is always room for the last one.
         if counts && answers.len() + 2 * ANSWER > room {
-            answers.extend_from_slice(&not_looked_at(&command, &full()));
+            answers.extend_from_slice(&not_obeyed(&command, &no_room(room)));
             break;
         }
         let answer = match &command {
             Ok(Command::Publish(publish)) => publish_and_answer(cx, identity, session, publish),
             Ok(Command::Ack { cursor }) => {
-                let cursor = *cursor;
-                if let (Some(session), Some(hub)) = (session, cx.core.hub.clone())
-                    && cursor.log == Some(cx.core.log.id())
-                {
-                    hub.acknowledged().note(session, cursor.position, cx.core.now);
-                    cx.core.acknowledge_everywhere(session, cursor);
+                if let Some(session) = session {
+                    cx.core.acknowledge_beside(session, *cursor);
                 }
                 None
             }
@@ -225,7 +228,7 @@ pub(super) fn obey_posted<S>(
         };
         match answer {
             Some(answer) if answers.len() + answer.len() + ANSWER > room => {
-                answers.extend_from_slice(&not_looked_at(&command, &full()));
+                answers.extend_from_slice(&not_obeyed(&command, &no_room(room)));
                 break;
             }
             Some(answer) => answers.extend_from_slice(&answer),
@@ -235,9 +238,15 @@ pub(super) fn obey_posted<S>(
     answers
 }
 
+fn no_room(limit: usize) -> Refused {
+    let mut refused = Refused::new(503, format_args!("what is to be answered comes to more than {limit} bytes"));
+    refused.after = Some(Duration::from_secs(1));
+    refused
+}
+
 /// The answer to one command too many. What comes behind it in the message is not looked at: as many bad ones as there may be in a message
 /// are owed much more than was sent.
-fn not_looked_at(command: &Result<Command<'_>, Refusal<'_>>, refused: &Refused) -> Bytes {
+fn not_obeyed(command: &Result<Command<'_>, Refusal<'_>>, refused: &Refused) -> Bytes {
     let (command, topic, key) = match command {
         Ok(Command::Subscribe { topic, .. }) => ("subscribe", Some(*topic), None),
         Ok(Command::Unsubscribe { topic }) => ("unsubscribe", Some(*topic), None),

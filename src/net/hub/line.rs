@@ -16,6 +16,7 @@ use crate::ws::CloseCode;
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::boxed::Box;
+use std::collections::VecDeque;
 use std::format;
 use std::string::String;
 use std::time::Duration;
@@ -34,14 +35,24 @@ pub(crate) enum HubLine {
 }
 
 pub(crate) struct Subscriber {
-    /// What is told first; `None` once it was.
-    welcome: Option<Box<Bytes>>,
+    /// What it is told as soon as there is room; `None` where there is nothing.
+    owed: Option<Box<VecDeque<Owed>>>,
     /// When it was last told its position.
     told: Instant,
     /// After how long without being told it is told again.
     silence: Millis,
     /// When the desk wants to be asked.
     due: Option<Instant>,
+}
+
+/// A block that is made when there is room for it.
+pub(super) enum Owed {
+    /// The session.
+    Welcome(Bytes),
+    /// Who is on a topic.
+    Snapshot(Box<str>),
+    /// Where it is: the end of an attach.
+    Position,
 }
 
 /// A time of up to seven weeks in four bytes: each subscriber has one.
@@ -60,7 +71,8 @@ impl Millis {
 
 impl Subscriber {
     pub(super) fn new(welcome: Bytes, silence: Duration, now: Instant) -> Self {
-        Self { welcome: Some(Box::new(welcome)), told: now, silence: Millis::of(silence), due: None }
+        let owed = Some(Box::new(VecDeque::from([Owed::Welcome(welcome)])));
+        Self { owed, told: now, silence: Millis::of(silence), due: None }
     }
 }
 
@@ -109,10 +121,10 @@ impl Revocation {
         }
     }
 
-    pub(crate) fn concerns(&self, session: SessionId, identity: &Identity) -> bool {
+    pub(crate) fn concerns(&self, session: Option<SessionId>, identity: &Identity) -> bool {
         match &self.who {
             Whose::User(user) => identity.user.as_deref() == Some(user),
-            Whose::Session(own) => *own == session,
+            Whose::Session(own) => Some(*own) == session,
         }
     }
 }
@@ -135,11 +147,6 @@ pub(crate) fn opened<S>(cx: &mut Context<'_, S>) {
     if !cx.meta.has(flag::HUB) {
         return;
     }
-    if let Some(HubLine::Subscriber(subscriber)) = hub_line(cx)
-        && let Some(welcome) = subscriber.welcome.take()
-    {
-        let _ = hand_block(cx, &welcome);
-    }
     pump(cx);
 }
 
@@ -154,7 +161,7 @@ pub(crate) fn pump<S>(cx: &mut Context<'_, S>) {
     }
     let limit = cx.core.settings.queue.limit;
     let mut items = Vec::new();
-    while cx.core.desk.is_behind(cx.id.index) {
+    while pay(cx) && cx.core.desk.is_behind(cx.id.index) {
         let queued = cx.queued();
         if queued > limit / 4 {
             wait(cx);
@@ -223,18 +230,60 @@ fn finish_attach<S>(cx: &mut Context<'_, S>) {
         .filter(|topic| hub.config.policies.of(topic).presence == WhoIsHere::Kept)
         .map(String::from)
         .collect();
-    for topic in kept {
-        let block = snapshot(cx, &topic);
-        let _ = hand_block(cx, &block);
-    }
-    tell_position(cx);
+    kept.into_iter().for_each(|topic| owe(cx, Owed::Snapshot(topic.into())));
+    owe(cx, Owed::Position);
 }
 
-/// Who is on a topic.
+/// Puts a block behind those that a subscriber is owed: [`pump`] sends it.
+pub(super) fn owe<S>(cx: &mut Context<'_, S>, owed: Owed) {
+    if let Some(HubLine::Subscriber(subscriber)) = hub_line(cx) {
+        subscriber.owed.get_or_insert_default().push_back(owed);
+    }
+}
+
+/// Sends what a subscriber is owed. Whether that was all: the rest is sent when the queue is empty.
+fn pay<S>(cx: &mut Context<'_, S>) -> bool {
+    loop {
+        let Some(HubLine::Subscriber(subscriber)) = hub_line(cx) else { return true };
+        let Some(owed) = &mut subscriber.owed else { return true };
+        let Some(next) = owed.pop_front() else {
+            subscriber.owed = None;
+            return true;
+        };
+        match next {
+            Owed::Welcome(block) => _ = hand_block(cx, &block),
+            Owed::Snapshot(topic) if cx.queued() > cx.core.settings.queue.limit / 4 => {
+                if let Some(HubLine::Subscriber(Subscriber { owed: Some(owed), .. })) = hub_line(cx) {
+                    owed.push_front(Owed::Snapshot(topic));
+                }
+                wait(cx);
+                return false;
+            }
+            Owed::Snapshot(topic) => {
+                // It may have let go of it.
+                if cx.core.desk.topics().topics_of(cx.id.index).any(|own| *own == *topic) {
+                    let block = snapshot(cx, &topic);
+                    let _ = hand_block(cx, &block);
+                }
+            }
+            Owed::Position => tell_position(cx),
+        }
+    }
+}
+
+/// Who is on a topic: as many names as half a queue takes.
 pub(super) fn snapshot<S>(cx: &Context<'_, S>, topic: &str) -> Bytes {
+    /// What a line of data has besides the name.
+    const LINE: usize = "data: \n".len();
     let Some(hub) = &cx.core.hub else { return notice::here(topic, 0, []) };
     let presence = hub.presence();
     let (count, users) = presence.snapshot(topic);
+    let mut room = cx.core.settings.queue.limit / 2;
+    let users = users.take_while(|user| {
+        let fits = user.len() + LINE <= room;
+        room = room.saturating_sub(user.len() + LINE);
+        fits
+    });
     notice::here(topic, count, users)
 }
 

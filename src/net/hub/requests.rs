@@ -6,11 +6,12 @@ use super::line::{self, HubLine, Subscriber, name_of};
 use super::polls::{self, Headers, Poll, Wait};
 use crate::http::credentials::{Secret, subprotocol};
 use crate::http::origin::OriginPolicy;
+use crate::http::target::{Plus, decode, raw_values};
 use crate::http::upgrade::{Upgrade, UpgradeConfig};
 use crate::http::{Framing, RequestHead, Response, ResponseError};
 use crate::hub::{
-    Asking, Attach, Attachment, Cursor, Cursors, DEFAULT_TOPIC, Delivery, Denied, Identity, Kept, OwnTopic, Publish,
-    Resume, SessionError, SessionId, SessionToken, To, USER_TOPICS, WhoIsHere, notice,
+    Asking, Attach, Attachment, Authentication, Cursor, Cursors, DEFAULT_TOPIC, Delivery, Denied, Identity, Kept,
+    OwnTopic, Publish, Resume, SessionError, SessionId, SessionToken, To, USER_TOPICS, WhoIsHere, notice,
 };
 use crate::net::context::{Accept, Context, StreamOpened, UpgradeError, Upgraded};
 use crate::net::counters::Transport;
@@ -75,6 +76,19 @@ pub(super) enum What {
     Publish { identity: Identity, session: Option<SessionId>, query: PublishQuery },
     /// The body is commands.
     Send { identity: Identity, session: Option<SessionId> },
+    /// Who asked may not any more.
+    Revoked,
+}
+
+impl Errand {
+    /// Ends it, where it is of whom everything is taken from.
+    pub(crate) fn revoke(&mut self, revocation: &line::Revocation) {
+        if let What::Publish { identity, session, .. } | What::Send { identity, session } = &self.what
+            && revocation.concerns(*session, identity)
+        {
+            self.what = What::Revoked;
+        }
+    }
 }
 
 /// A publication but for its data.
@@ -229,7 +243,12 @@ fn attach<S>(
         },
         _ => None,
     };
-    let identity = match identify(hub, head, asked.token.clone()) {
+    let identity = match (endpoint, asked.authentication) {
+        // What the request says besides, a cookie perhaps, is not what it wants to be known by.
+        (Endpoint::WebSocket, Authentication::FirstMessage) => Err(Denied::TokenNeeded),
+        _ => identify(hub, head, asked.token.clone()),
+    };
+    let identity = match identity {
         Ok(identity) => identity,
         Err(Denied::TokenNeeded) if endpoint == Endpoint::WebSocket => {
             let what = What::Attach {
@@ -252,10 +271,10 @@ fn attach<S>(
         // What it asks for next says what it has.
         Endpoint::Poll => {
             if let (Delivery::Acknowledged, Resume::At(cursor)) = (asked.delivery, asked.resume)
-                && cursor.log == Some(cx.core.log.id())
+                && head.method() != "HEAD"
                 && topics.iter().all(|(_, own)| own.is_none())
             {
-                hub.acknowledged().note(session, cursor.position, cx.core.now);
+                cx.core.note_acknowledged(session, cursor);
             }
             Delivery::Plain
         }
@@ -512,14 +531,18 @@ fn post<S>(
     };
     let what = match endpoint {
         Endpoint::Acknowledge => {
-            let (Some(session), Resume::At(cursor)) = (session, asked.resume) else {
-                return Err(Refused::new(400, "a session and a cursor are needed").into());
+            let cursor = match asked.resume {
+                Resume::At(cursor) => cursor,
+                Resume::Start => Cursor::START,
+                Resume::Live | Resume::Unknown => return Err(Refused::new(400, "a cursor is needed").into()),
             };
-            return acknowledge(cx, hub, session, cursor, headers);
+            let Some(session) = session else { return Err(Refused::new(400, "a session is needed").into()) };
+            cx.core.acknowledge_beside(session, cursor);
+            return Ok(cx.respond(&Response::new(204).headers(headers), &[])?);
         }
         Endpoint::Publish => {
-            if let [_, _, ..] = asked.topics[..] {
-                return Err(Refused::new(400, "an event has one topic").into());
+            if asked.topics.len() > 1 || asked.topics.iter().any(|topic| topic.own.is_some()) {
+                return Err(Refused::new(400, "an event has one topic, and no cursor").into());
             }
             let topic = asked.topics.first().map_or(DEFAULT_TOPIC.into(), |topic| topic.name.to_string());
             let binary = head.headers().get("content-type").is_some_and(is_binary);
@@ -548,19 +571,28 @@ fn is_binary(kind: &[u8]) -> bool {
 
 fn publish_query(head: &RequestHead<'_>, topic: String) -> Result<PublishQuery, Refused> {
     let mut query = PublishQuery { topic, event: None, key: None, audience: To::All, keep: Kept::Retained, slot: None };
-    for pair in head.query() {
-        let (name, value) = pair.map_err(|error| Refused::new(400, error))?;
-        match (&*name, &*value) {
-            ("event", _) => query.event = Some(value.into_owned()),
-            ("key", _) => query.key = Some(value.into_owned()),
-            ("slot", _) => query.slot = Some(value.into_owned()),
-            ("to", "others") => query.audience = To::Others,
-            ("to", _) => return Err(Refused::new(400, "`to` with a value other than `others`")),
-            ("keep", "no") => query.keep = Kept::Ephemeral,
-            ("keep", _) => return Err(Refused::new(400, "`keep` with a value other than `no`")),
-            _ => {}
+    let raw = head.raw_query().unwrap_or_default();
+    let value = |name: &'static str| {
+        let mut values = raw_values(raw, name);
+        match (values.next(), values.next()) {
+            (_, Some(_)) => Err(Refused::new(400, format_args!("more than one `{name}`"))),
+            (value, None) => value
+                .map(|value| decode(value, Plus::Space).map(Cow::into_owned))
+                .transpose()
+                .map_err(|error| Refused::new(400, error)),
         }
-    }
+    };
+    (query.event, query.key, query.slot) = (value("event")?, value("key")?, value("slot")?);
+    query.audience = match value("to")?.as_deref() {
+        None => To::All,
+        Some("others") => To::Others,
+        Some(_) => return Err(Refused::new(400, "`to` with a value other than `others`")),
+    };
+    query.keep = match value("keep")?.as_deref() {
+        None => Kept::Retained,
+        Some("no") => Kept::Ephemeral,
+        Some(_) => return Err(Refused::new(400, "`keep` with a value other than `no`")),
+    };
     Ok(query)
 }
 
@@ -602,6 +634,7 @@ pub(crate) fn body<S>(cx: &mut Context<'_, S>, body: &[u8]) {
             }
             Err(_) => refuse(cx, &Refused::new(415, "commands are text"), &lines),
         },
+        What::Revoked => refuse(cx, &Refused::new(403, "revoked"), &lines),
         What::Attach { .. } => Ok(()),
     };
 }
@@ -626,20 +659,4 @@ fn publish_body<S>(
     };
     cx.core.desk.count_command(cx.id.index, session, cx.core.now)?;
     commands::publish(cx, identity, session, &publish)
-}
-
-fn acknowledge<S>(
-    cx: &mut Context<'_, S>,
-    hub: &HubShared,
-    session: SessionId,
-    cursor: Cursor,
-    headers: &[(&str, &str)],
-) -> Result<(), No> {
-    if cursor.log == Some(cx.core.log.id()) {
-        let now = cx.core.now;
-        // For when it comes back; and now, where its stream is.
-        hub.acknowledged().note(session, cursor.position, now);
-        cx.core.acknowledge_everywhere(session, cursor);
-    }
-    Ok(cx.respond(&Response::new(204).headers(headers), &[])?)
 }

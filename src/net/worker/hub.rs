@@ -3,7 +3,8 @@
 use super::Worker;
 use super::serve::Cause;
 use crate::net::handler::Handler;
-use crate::net::hub::line::Revocation;
+use crate::net::hub::line::{HubLine, Revocation};
+use crate::net::peer::Cold;
 use std::time::Duration;
 use std::vec::Vec;
 
@@ -42,11 +43,21 @@ impl<H: Handler> Worker<H> {
         }
     }
 
-    /// Takes something from everybody whom it concerns.
+    /// Takes something from everybody whom it concerns. O(connections).
     pub(super) fn revoke(&mut self, revocation: &Revocation) {
-        let concerned = self.core.desk.members().filter(|(_, session, who)| revocation.concerns(*session, who));
+        let concerned = self.core.desk.members().filter(|(_, session, who)| revocation.concerns(Some(*session), who));
         for index in concerned.map(|(index, ..)| index).collect::<Vec<_>>() {
             self.serve(index, Cause::Revoke(revocation.topic()));
+        }
+        // Requests whose bodies are on their way: what they are to do is done when these are here.
+        for index in self.peers.iter_indices().collect::<Vec<_>>() {
+            if revocation.topic().is_none()
+                && let Some(Cold { hub: Some(line), .. }) =
+                    self.peers.get_mut(index).and_then(|peer| peer.cold.as_deref_mut())
+                && let HubLine::Errand(errand) = &mut **line
+            {
+                errand.revoke(revocation);
+            }
         }
         // Who was between two connections, or two polls, is not waited for.
         if let Some(hub) = self.core.hub.clone() {

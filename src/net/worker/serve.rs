@@ -4,10 +4,10 @@ use super::Worker;
 use super::feed::{feed_client, feed_http, feed_websocket};
 use crate::Input;
 use crate::http::Response;
-use crate::hub::{Cursor, Pressure, SessionId};
+use crate::hub::{Cursor, Pressure, SessionId, SlowReader};
 use crate::net::config::SlowPolicy;
 use crate::net::context::{Context, InPlace, Line, SendError};
-use crate::net::core::Command;
+use crate::net::core::{Command, Core};
 use crate::net::counters::Transport;
 use crate::net::handler::{ConnectError, Handler};
 use crate::net::hub::line;
@@ -23,6 +23,7 @@ use std::boxed::Box;
 use std::io::{self, ErrorKind, IoSlice, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
+use std::time::Duration;
 use std::vec::Vec;
 
 /// With so much to write, it is written before more is handled.
@@ -352,8 +353,9 @@ impl<H: Handler> Worker<H> {
             if queued > 0
                 && unwatched
                 && let SlowPolicy::Close { after } = queue.slow
+                && cold.stall.is_none()
             {
-                cold.stall.get_or_insert(now + after);
+                cold.stall = Some(now + patience(&self.core, index, after));
             }
             if queued == 0 {
                 cold.stall = None;
@@ -362,7 +364,7 @@ impl<H: Handler> Worker<H> {
                 && cold.stall.is_some()
                 && let SlowPolicy::Close { after } = queue.slow
             {
-                cold.stall = Some(now + after);
+                cold.stall = Some(now + patience(&self.core, index, after));
             }
         }
         if over && peer.meta.has(flag::BROKEN) {
@@ -518,6 +520,16 @@ fn act<H: Handler>(handler: &mut H, cx: &mut Context<'_, H::State>, cause: Cause
 }
 
 /// Counts what another sent to this peer, or deals with a peer that has no room for it.
+/// For how long the socket of a peer that no pong is asked of may take nothing. Whoever may fall behind in all its topics may do so for as
+/// long as a client waits for the next block.
+fn patience(core: &Core, index: u32, after: Duration) -> Duration {
+    let closes = |topic| core.desk.config().policies.of(topic).slow == SlowReader::Close;
+    match core.desk.member(index).is_some() && !core.desk.topics().topics_of(index).any(closes) {
+        true => after.max(core.settings.stream.heartbeat * 5 / 2),
+        false => after,
+    }
+}
+
 fn account<S>(cx: &mut Context<'_, S>, outcome: Result<(), SendError>) {
     match outcome {
         Ok(()) => {
