@@ -328,6 +328,22 @@ fn a_slow_reader_of_a_topic_that_falls_behind_goes_on_with_what_is_retained_behi
 }
 
 #[test]
+fn a_stream_that_may_fall_behind_may_stand_still_for_longer_than_the_stall() {
+    let server = start(&small_queues(settings(), Duration::from_millis(200)), 1, on());
+    let (mut slow, _) = Sub::ask_over(Client::connect_small(server.address, 4096), Via::Events, "topic=behind", "");
+    slow.welcomed();
+    slow.until_position();
+    eventually("it lost some", || {
+        flood(&server, "behind", 10, 8192);
+        server.totals().dropped > 0
+    });
+    std::thread::sleep(Duration::from_millis(700));
+    publish(server.address, "topic=behind", "the last one");
+    while slow.word() != "the last one" {}
+    assert_eq!(server.totals().slow_closed, 0);
+}
+
+#[test]
 fn a_slow_reader_of_a_topic_that_conflates_gets_the_latest_of_each_slot_without_a_gap() {
     let history = HistoryLimits { keeps: Keeps::LatestPerSlot, ..HistoryLimits::default() };
     let policy = TopicPolicy { history, slow: SlowReader::FallBehind, ..TopicPolicy::default() };

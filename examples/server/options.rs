@@ -47,7 +47,7 @@ What they may do
                           without context takeover                         [off]
 
 Time
-  --heartbeat SECONDS     silence until a WebSocket ping and an SSE comment [25 and 15]
+  --heartbeat SECONDS     silence until a WebSocket's ping and a stream's block or comment [25 and 15]
   --drain SECONDS         over how long connections are let go at Ctrl-C   [5; less for fewer than 500]
 
   --help, -h              this text

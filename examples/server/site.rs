@@ -208,7 +208,9 @@ pub(crate) fn answer(cx: &mut Cx<'_>, cors: Lines<'_>, status: u16, headers: Lin
 fn refuse(cx: &mut Cx<'_>, cors: Lines<'_>, refusal: Refusal) -> Answered {
     let headers: Lines<'_> = match refusal {
         Refusal::Token => &[("WWW-Authenticate", "Bearer realm=\"tautline\"")],
-        _ => &[],
+        // Another origin may be let in.
+        Refusal::Origin => &[("Vary", "Origin")],
+        Refusal::Host => &[],
     };
     answer(cx, cors, refusal.status(), headers, refusal.text())
 }

@@ -237,6 +237,7 @@ fn a_foreign_origin_is_403_without_effect_on_every_path() {
             let answer = server.ask(method, path, &[("Origin", origin), ("Content-Type", "text/plain")], b"evil");
             assert_eq!(answer.status, 403, "{method} {path} from {origin:?}");
             assert_eq!(answer.header("access-control-allow-origin"), None);
+            assert_eq!(answer.header("vary"), Some("Origin"), "no cache gives it to another one");
         }
         let preflight = [("Origin", origin), ("Access-Control-Request-Method", "POST")];
         assert_eq!(server.ask("OPTIONS", "/publish", &preflight, b"").status, 403);
