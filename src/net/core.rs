@@ -171,7 +171,7 @@ impl Core {
 
     /// Notes what a session has received, for when it comes back. What is of another log or was never published is nothing that anybody
     /// has received.
-    pub(crate) fn note_acknowledged(&mut self, session: SessionId, cursor: Cursor) -> bool {
+    pub(crate) fn note_acknowledged(&self, session: SessionId, cursor: Cursor) -> bool {
         let Some(hub) = &self.hub else { return false };
         let valid = cursor.log == Some(self.log.id()) && cursor.position <= self.log.head().position;
         if valid {

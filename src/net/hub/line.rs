@@ -36,6 +36,7 @@ pub(crate) enum HubLine {
 
 pub(crate) struct Subscriber {
     /// What it is told as soon as there is room; `None` where there is nothing.
+    #[expect(clippy::box_collection, reason = "each subscriber has it, and hardly one at a time has anything in it")]
     owed: Option<Box<VecDeque<Owed>>>,
     /// When it was last told its position.
     told: Instant,
