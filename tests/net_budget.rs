@@ -103,3 +103,35 @@ fn the_heartbeat_of_a_hubs_stream_is_one_position_block_an_interval() {
     let turns = server.totals().turns - before;
     assert!(turns < 200, "{turns} turns for three heartbeats");
 }
+
+#[test]
+fn bodies_that_are_on_their_way_count_and_nothing_is_published_while_they_take_all() {
+    let server = hub(Config { budget: Budget { bytes: 2 << 20 }, ..config() }, HubConfig::default());
+    let post = |target: &str, length: usize| {
+        let mut socket = TcpStream::connect(server.address).unwrap();
+        socket.set_read_timeout(Some(net_support::WAIT)).unwrap();
+        write!(socket, "POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n").unwrap();
+        socket
+    };
+    assert!(server.handle.publish("a", &Event::new("x")).is_ok());
+    let body = vec![b'x'; 900_000];
+    let mut bodies: Vec<_> = (0..3)
+        .map(|_| {
+            let mut socket = post("/publish?topic=a", body.len());
+            socket.write_all(&body[1..]).unwrap();
+            socket
+        })
+        .collect();
+    eventually("they are in but for a byte", || server.totals().held == 3 * (body.len() as u64 - 1));
+    assert!(matches!(server.handle.publish("a", &Event::new("x")), Err(PublishError::Budget { .. })));
+    let refused = || read_until(&mut post("/publish?topic=a", 10), "\r\n\r\n").starts_with("HTTP/1.1 503");
+    eventually("no further body is read", refused);
+    // One that goes away, or is whole, is none any more.
+    drop(bodies.pop());
+    eventually("there is room", || server.handle.publish("a", &Event::new("x")).is_ok());
+    for mut socket in bodies {
+        socket.write_all(b"x").unwrap();
+        read_until(&mut socket, "\"id\"");
+    }
+    eventually("nothing is on its way", || server.totals().held == 0);
+}

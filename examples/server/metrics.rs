@@ -91,6 +91,7 @@ pub(crate) fn write(totals: &Totals, hub: &HubTotals, chat: (usize, u64)) -> Str
     }
     for (name, help, value) in [
         ("tautline_queued_bytes", "Bytes that wait for sockets.", totals.queued),
+        ("tautline_held_bytes", "Bytes of bodies and messages that are not whole yet.", totals.held),
         ("tautline_hub_topics", "Topics of which the hub retains or remembers something.", hub.topics),
         ("tautline_hub_retained_events", "Events retained for who comes back.", hub.events),
         ("tautline_hub_retained_bytes", "What these take of memory.", hub.bytes),

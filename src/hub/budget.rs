@@ -1,6 +1,7 @@
 //! One bound for everything that waits or is kept, and what goes first when it is reached.
 
-/// How much memory a server's connections, histories and log may hold together.
+/// How much memory a server's connections, histories and log may hold together: what waits for sockets, what came of bodies and messages
+/// that are not whole yet (of connections with 16 KiB and more of one), what is retained, and what workers have still to read.
 ///
 /// Each owner has a bound of its own: a connection its queue, a topic its history, the hub all histories. They cannot all be reached at
 /// once, or a server of many connections would need terabytes; this is the bound of what they hold together. When it is passed, things go in
@@ -9,7 +10,7 @@
 /// 1. Ephemeral publications are dropped.
 /// 2. Histories let go, the oldest of all topics first, each with a gap for whoever comes back to it.
 /// 3. When no history is left, queues: a connection that has anything waiting counts as slow at once, and its topics' policies apply.
-/// 4. Publications are refused (503), until there is room.
+/// 4. Publications are refused (503), those of a POST before their body is read, until there is room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// Bytes. Default 1 GiB.
@@ -35,7 +36,7 @@ pub enum Pressure {
 }
 
 impl Budget {
-    /// What has to go where `waiting` bytes wait in queues and in the log, and `retained` bytes in histories.
+    /// What has to go where `waiting` bytes wait in queues, in what is not whole yet and in the log, and `retained` bytes in histories.
     pub const fn pressure(self, waiting: usize, retained: usize) -> Pressure {
         let over = waiting.saturating_add(retained).saturating_sub(self.bytes);
         match over {

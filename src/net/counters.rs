@@ -177,6 +177,8 @@ pub(crate) struct Counters {
     pub(crate) turns: Count,
     /// Bytes that wait for sockets.
     pub(crate) queued: Count,
+    /// Bytes of bodies and messages that are not whole yet.
+    pub(crate) held: Count,
     /// What this worker's replica of the hub retains: topics, publications, their bytes.
     pub(crate) retained: [Count; 3],
     lines: [Line; 4],
@@ -321,6 +323,8 @@ pub struct Totals {
     pub lag: Distribution,
     /// Bytes that wait for sockets at present.
     pub queued: u64,
+    /// Bytes of bodies and messages that are not whole yet, of connections that hold 16 KiB and more of one.
+    pub held: u64,
 }
 
 /// What a hub holds at present: see [`Handle::hub`](super::Handle::hub). Without a hub all of it is 0.
@@ -396,10 +400,12 @@ impl Totals {
             round_trips: Distribution::default(),
             lag: Distribution::default(),
             queued: 0,
+            held: 0,
         };
         for worker in workers {
             worker.add_to(&mut totals);
             totals.queued += worker.queued.read();
+            totals.held += worker.held.read();
         }
         totals
     }

@@ -81,6 +81,18 @@ impl Wire {
     /// How much may wait while more is handled, where `limit` bytes may wait at all, so that a reply to what comes next finds room: half, as
     /// no more is read at a time. But where messages are compressed, one of a few bytes may come to the longest there is.
     #[inline]
+    /// Bytes of a body or message that is not whole yet, where they are more than what a connection has anyway.
+    pub(crate) fn charge(&self) -> usize {
+        /// Below, the counting would cost more than it saves.
+        const LEAST: usize = 16 << 10;
+        let held = match self {
+            Self::WebSocket(ws) => ws.held(),
+            Self::Http(line) => line.body.len(),
+            _ => 0,
+        };
+        if held < LEAST { 0 } else { held }
+    }
+
     pub(crate) fn most_waiting(&self, limit: usize) -> usize {
         #[cfg(feature = "deflate")]
         if let Wire::WebSocket(ws) = self
@@ -162,6 +174,8 @@ pub(crate) struct Cold {
     pub(crate) pumps: bool,
     /// What the hub keeps with the connection.
     pub(crate) hub: Option<Box<HubLine>>,
+    /// Bytes of a body or message that is not whole yet, as the counters have them.
+    pub(crate) charged: usize,
 }
 
 /// Bytes that were read before they are wanted. Feeding them bit by bit moves nothing.
@@ -198,6 +212,7 @@ impl Cold {
             && !self.wants_writable
             && !self.pumps
             && self.hub.is_none()
+            && self.charged == 0
     }
 
     fn poll_timeout(&self) -> Option<Instant> {

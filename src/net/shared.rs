@@ -177,8 +177,8 @@ impl<H: Handler> Shared<H> {
 
     /// What has to go, where so much is retained.
     pub(super) fn pressure(&self, retained: usize) -> Pressure {
-        let queued: u64 = self.counters.iter().map(|counters| counters.queued.read()).sum();
-        let waiting = usize::try_from(queued).unwrap_or(usize::MAX).saturating_add(self.log.unread());
+        let waiting: u64 = self.counters.iter().map(|counters| counters.queued.read() + counters.held.read()).sum();
+        let waiting = usize::try_from(waiting).unwrap_or(usize::MAX).saturating_add(self.log.unread());
         self.settings.budget.pressure(waiting, retained)
     }
 

@@ -11,7 +11,7 @@ use crate::http::upgrade::{Upgrade, UpgradeConfig};
 use crate::http::{Framing, RequestHead, Response, ResponseError};
 use crate::hub::{
     Asking, Attach, Attachment, Authentication, Cursor, Cursors, DEFAULT_TOPIC, Delivery, Denied, Identity, Kept,
-    OwnTopic, Publish, Resume, SessionError, SessionId, SessionToken, To, USER_TOPICS, WhoIsHere, notice,
+    OwnTopic, Publish, PublishError, Resume, SessionError, SessionId, SessionToken, To, USER_TOPICS, WhoIsHere, notice,
 };
 use crate::net::context::{Accept, Context, StreamOpened, UpgradeError, Upgraded};
 use crate::net::counters::Transport;
@@ -99,6 +99,12 @@ pub(super) struct PublishQuery {
     audience: To,
     keep: Kept,
     slot: Option<String>,
+}
+
+impl From<PublishError> for No {
+    fn from(error: PublishError) -> Self {
+        Self::Refused(error.into())
+    }
 }
 
 /// How an attempt ended.
@@ -511,6 +517,10 @@ fn post<S>(
         // The connection would say the same, but without the application's lines: a page of elsewhere would not learn that it is of no use
         // to come again.
         return Err(Refused::new(413, format_args!("body of more than {limit} bytes")).into());
+    }
+    if endpoint != Endpoint::Acknowledge {
+        // Nor is the memory for the body there.
+        cx.core.settings.check_pressure(cx.core.pressure)?;
     }
     let asked = Attach::read(head, Cursors::Strict, cx.core.settings.topics.per_subscriber)
         .map_err(|error| Refused::new(error.status(), error))?;

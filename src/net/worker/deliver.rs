@@ -159,7 +159,8 @@ impl<H: Handler> Worker<H> {
 
     /// Makes room where everything together takes too much.
     fn relieve(&mut self) {
-        if self.batch.is_empty() && self.core.pressure == Pressure::None {
+        let calm = self.core.pressure == Pressure::None && self.core.counters.held.read() == 0;
+        if self.batch.is_empty() && calm {
             return;
         }
         let retained = self.core.desk.retained().bytes();

@@ -563,6 +563,7 @@ impl<H: Handler> Worker<H> {
         self.core.doors.leave(index);
         let peer = self.peers.remove(index);
         self.core.counters.queued.sub(peer.queued() as u64);
+        self.core.counters.held.sub(peer.cold.map_or(0, |cold| cold.charged) as u64);
         self.core.counters.gone.add(1);
     }
 

@@ -304,6 +304,12 @@ impl<H: Handler> Worker<H> {
             core.counters.queued.add(own.len() as u64);
             cold.get_or_insert_default().outbox = Some(own);
         }
+        let charge = if over { 0 } else { wire.charge() };
+        if charge != cold.as_ref().map_or(0, |cold| cold.charged) {
+            let cold = cold.get_or_insert_default();
+            core.counters.held.sub(std::mem::replace(&mut cold.charged, charge) as u64);
+            core.counters.held.add(charge as u64);
+        }
         if over {
             self.finish(index);
         } else if writable || cold.is_some() {
