@@ -10,7 +10,10 @@ export interface Options {
   cursor?: string;
   /** Which transports, best first. Default: `["websocket", "sse", "poll"]`; those that the platform lacks are left out. */
   transports?: Transport[];
-  /** A bearer token: in `Authorization` for requests, as the first message for a WebSocket. Asked for at each connection and request. */
+  /**
+   * A bearer token: in `Authorization` for requests, as the first message for a WebSocket. Asked for
+   * at each connection and request.
+   */
   token?: string | (() => string | Promise<string>);
   /** Of requests, as for `fetch`. Default: `"same-origin"`. */
   credentials?: RequestCredentials;
@@ -52,7 +55,7 @@ export interface Events {
   state: { state: State; transport: Transport; wait?: number; attempt?: number; reason?: string; status?: number };
   /**
    * The hub refused a command; `after` milliseconds it may pay to come back, if that is not 0. Of a publication it comes beside
-   * the rejection; one that is too much just now (429, 503) is sent again. A topic that is refused is left.
+   * the rejection. What is too much just now (429, 503) is sent again: a publication, with those behind it. A topic that is refused is left.
    */
   error: { status: number; command: string; key: string; topic?: string; message: string; after: number };
   /** The topic was added, and has caught up to the cursor. By event stream and poll only of topics with a cursor of their own. */

@@ -2,13 +2,16 @@
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
-import { asked, at, begin, block, end, event, fields, line, pass, position, session, settle, socket, up, world } from "./world.mjs";
+import { asked, at, begin, block, end, event, line, pass, position, session, settle, socket, up, world } from "./world.mjs";
 
 beforeEach(begin);
 afterEach(end);
 
 const topics = (url) => url.searchParams.getAll("topic");
 const subscribed = (topic, n) => block({ event: "tautline.subscribed", topic, data: at(n) });
+const published = (key, n) => block({ event: "tautline.ack", topic: "a", data: `${key} ${at(n)}` });
+const keysOf = (text) => [...text.matchAll(/^id: (\S+)/gm)].map(([, key]) => key);
+const acknowledged = (request) => request.answer(200, {}, keysOf(request.body).map((key, i) => published(key, i)).join(""));
 async function again(code = 1001) {
   socket().end(code);
   await pass(31_000);
@@ -228,11 +231,10 @@ test("a publication waits for its acknowledgement, and goes again with the same 
   const [first, second] = [one.publish("a", "x\ny", { event: "t", to: "others", slot: "s" }), one.publish("a", "z", { key: "mine" })];
   assert.deepEqual(world.sockets[0].sent, []);
   await up(1);
-  const [x, z] = socket().sent;
-  const key = fields(x).id;
+  const key = keysOf(socket().sent[0])[0];
   assert.match(key, /^\d+\.\d+\.1$/);
-  assert.equal(x, `id: ${key}\ntopic: a\nevent: t\nto: others\nslot: s\ndata: x\ndata: y\n\n`);
-  assert.equal(z, "id: mine\ntopic: a\ndata: z\n\n");
+  const z = "id: mine\ntopic: a\ndata: z\n\n";
+  assert.deepEqual(socket().sent, [`id: ${key}\ntopic: a\nevent: t\nto: others\nslot: s\ndata: x\ndata: y\n\n${z}`]);
   socket().say(block({ event: "tautline.ack", topic: "a", data: `${key} ${at(2)}` }));
   assert.equal(await first, at(2));
   await again();
@@ -269,25 +271,122 @@ test("by event stream publications go by POST, those that wait together, one req
   assert.equal(asked("send").length, 2);
 });
 
-test("what a POST was not answered for goes again, and a POST that is refused as such rejects what was in it", async () => {
+test("what a POST was not answered for goes again, and what was too much just now with all that is behind it, in order, after one wait", async () => {
   const one = await line({ transports: ["sse"] });
-  const sent = ["1", "2", "3"].map((data) => one.publish("a", data, { key: `k${data}` }));
+  const sent = ["1", "2", "3", "4"].map((data) => one.publish("a", data, { key: `k${data}` }));
   asked("events").at(-1).answer().say(session, position(1));
   await settle();
-  const [ack, late] = [block({ event: "tautline.ack", topic: "a", data: `k1 ${at(2)}` }), block({ event: "tautline.error", topic: "a", data: "429 publish k2\nmore than 100 a second\nafter 3000" })];
-  asked("send")[0].answer(200, {}, ack + late);
+  const late = block({ event: "tautline.error", topic: "a", data: "429 publish k2\nmore than 100 a second\nafter 3000" });
+  asked("send")[0].answer(200, {}, published("k1", 2) + late);
   assert.equal(await sent[0], at(2));
-  await pass(1_500);
-  assert.deepEqual(asked("send")[1].body, "id: k3\ntopic: a\ndata: 3\n\n");
-  asked("send")[1].answer(413);
-  await assert.rejects(sent[2], { status: 413 });
+  sent.push(one.publish("a", "5", { key: "k5" }));
+  await pass(3_499);
+  assert.equal(asked("send").length, 1);
+  await pass(1);
+  assert.deepEqual(keysOf(asked("send")[1].body), ["k2", "k3", "k4", "k5"]);
+  // Answered, but not for all.
+  asked("send")[1].answer(200, {}, published("k2", 3));
   await pass(1_499);
+  sent.push(one.publish("a", "6", { key: "k6" }));
+  await settle();
   assert.equal(asked("send").length, 2);
-  await pass(501);
-  assert.deepEqual(asked("send")[2].body, "id: k2\ntopic: a\ndata: 2\n\n");
-  asked("send")[2].answer(200, {}, block({ event: "tautline.ack", topic: "a", data: `k2 ${at(3)}` }));
-  assert.equal(await sent[1], at(3));
+  await pass(1);
+  assert.deepEqual(keysOf(asked("send")[2].body), ["k3", "k4", "k5", "k6"]);
+  acknowledged(asked("send")[2]);
+  await Promise.all(sent);
   assert.equal(one.state, "open");
+});
+
+test("of a POST that is refused as a whole only the bad publication is given up", async () => {
+  for (const status of [400, 404, 413]) {
+    world.requests = [];
+    const one = await line({ transports: ["sse"] });
+    asked("events").at(-1).answer().say(session, position(1));
+    await settle();
+    const sent = ["good", "bad", "better", "best"].map((key) => one.publish("a", "x", { key }).catch((fault) => fault.status));
+    await settle();
+    asked("send").at(-1).answer(status);
+    await settle();
+    sent.push(one.publish("a", "x", { key: "behind" }));
+    sent.push(one.publish("a", "x", { key: "last" }));
+    for (let i = 0; i < 5; i += 1) {
+      await settle();
+      const request = asked("send").at(-1);
+      request.body.includes("id: bad") ? request.answer(status) : acknowledged(request);
+    }
+    assert.deepEqual(await Promise.all(sent), [at(0), status, at(0), at(0), at(0), at(1)]);
+    assert.deepEqual(asked("send").map(({ body }) => keysOf(body)), [["good", "bad", "better", "best"], ["good"], ["bad"], ["better"], ["best"], ["behind", "last"]]);
+    assert.equal(one.state, "open");
+    one.close();
+  }
+});
+
+test("of a message that closes the socket for its size only the publication that is too long alone is given up, and the transport stays", async () => {
+  const one = await line();
+  await up(1);
+  const sent = ["good", "bad", "better"].map((key) => one.publish("a", "x", { key }).catch((fault) => fault.status));
+  await settle();
+  assert.deepEqual(socket().sent.map(keysOf), [["good", "bad", "better"]]);
+  await again(1009);
+  await up(1);
+  assert.deepEqual(socket().sent.map(keysOf), [["good"]]);
+  socket().say(published("good", 2));
+  await settle();
+  sent.push(one.publish("a", "x", { key: "behind" }));
+  await settle();
+  assert.deepEqual(socket().sent.map(keysOf), [["good"], ["bad"]]);
+  await again(1009);
+  assert.equal(await sent[1], 1009);
+  await up(1);
+  socket().say(published("better", 3));
+  await settle();
+  socket().say(published("behind", 4));
+  assert.deepEqual(socket().sent.map(keysOf), [["better"], ["behind"]]);
+  assert.deepEqual(await Promise.all(sent), [at(2), 1009, at(3), at(4)]);
+  assert.deepEqual([one.transport, world.sockets.length], ["websocket", 3]);
+});
+
+test("what is published in one go leaves together, and what is beyond the rate, with all behind it, goes again in order after one wait", async () => {
+  const one = await line();
+  await up(1);
+  for (let i = 0; i < 5; i += 1) one.publish("a", "x", { key: `k${i}` }).catch(() => {});
+  await settle();
+  one.publish("a", "x", { key: "k5" }).catch(() => {});
+  one.publish("a", "now", { keep: "no" });
+  await settle();
+  const burst = ["k0", "k1", "k2", "k3", "k4"];
+  assert.deepEqual(socket().sent.map(keysOf), [burst, ["k5"], []]);
+  const late = (key, after) => socket().say(block({ event: "tautline.error", topic: "a", data: `429 publish ${key}\nmore than 100 a second\nafter ${after}` }));
+  socket().say(published("k0", 2));
+  late("k1", 2_000);
+  late("k5", 10);
+  one.publish("a", "x", { key: "k6" }).catch(() => {});
+  await pass(2_499);
+  assert.equal(socket().sent.length, 3);
+  await pass(1);
+  assert.deepEqual(socket().sent.slice(3).map(keysOf), [["k1", "k2", "k3", "k4", "k5", "k6"]]);
+  // The wait outlives the connection.
+  late("k1", 40_000);
+  await again();
+  await up(1);
+  assert.deepEqual(socket().sent, []);
+  await pass(9_500);
+  assert.deepEqual(socket().sent.map(keysOf), [["k1", "k2", "k3", "k4", "k5", "k6"]]);
+});
+
+test("what does not fit into one message waits for the answers to it, so that nothing overtakes what is refused of it", async () => {
+  const one = await line();
+  await up(1);
+  for (let i = 0; i < 3; i += 1) one.publish("a", "x".repeat(30_000), { key: `k${i}` }).catch(() => {});
+  await settle();
+  one.publish("a", "x", { key: "k3" }).catch(() => {});
+  await settle();
+  socket().say(published("k0", 2));
+  await settle();
+  assert.deepEqual(socket().sent.map(keysOf), [["k0", "k1"]]);
+  socket().say(published("k1", 3));
+  await settle();
+  assert.deepEqual(socket().sent.map(keysOf), [["k0", "k1"], ["k2", "k3"]]);
 });
 
 test("one POST holds at most 64 Ki unless one publication is longer", async () => {
@@ -308,12 +407,13 @@ test("a refused publication rejects; one too many just now is sent again after t
   await up(1);
   const refused = one.publish("a", "x", { key: "k1" });
   const later = one.publish("a", "y", { key: "k2" });
+  await settle();
   socket().say(block({ event: "tautline.error", topic: "a", data: "413 publish k1\nlonger than 5" }), block({ event: "tautline.error", topic: "a", data: "429 publish k2\nmore than 100 a second\nafter 1000" }));
   await assert.rejects(refused, { message: "longer than 5", status: 413 });
   await pass(999);
-  assert.equal(socket().sent.length, 2);
+  assert.equal(socket().sent.length, 1);
   await pass(1_001);
-  assert.deepEqual(socket().sent.map((text) => fields(text).id), ["k1", "k2", "k2"]);
+  assert.deepEqual(socket().sent.map(keysOf), [["k1", "k2"], ["k2"]]);
   socket().say(block({ event: "tautline.ack", topic: "a", data: `k2 ${at(7)}` }));
   assert.equal(await later, at(7));
   assert.equal(one.told.error.length, 2);
