@@ -12,7 +12,7 @@ export interface Options {
   transports?: Transport[];
   /**
    * A bearer token: in `Authorization` for requests, as the first message for a WebSocket. Asked for
-   * at each connection and request.
+   * at each connection and request; where it becomes another user's the line goes on in another session.
    */
   token?: string | (() => string | Promise<string>);
   /** Of requests, as for `fetch`. Default: `"same-origin"`. */

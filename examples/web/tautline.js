@@ -81,9 +81,9 @@ function checked(topic) {
 }
 
 // A connection, `live` from `since` on, when its attach is complete, until it is `over`.
-// `full`: nothing more goes up before the answers to what did.
-const connection = (transport) => /** @type {any} */ ({
-  transport, live: false, over: false, since: 0, events: 0, unacknowledged: 0, full: false, heartbeat: 25_000,
+// `full`: nothing more goes up before the answers to what did; `anew`: see `#ended`.
+const connection = (transport, anew) => /** @type {any} */ ({
+  transport, anew, live: false, over: false, since: 0, events: 0, unacknowledged: 0, full: false, heartbeat: 25_000,
   abort: new AbortController(),
 });
 
@@ -147,7 +147,7 @@ export class Tautline extends EventTarget {
   // Connecting, falling and climbing.
   #connect() {
     clearTimeout(this.#waitTimer);
-    const line = (this.#line = connection(this.transport));
+    const line = (this.#line = connection(this.transport, this.#line.anew));
     this.#watch(line, this.#options.probe);
     (line.transport === "websocket" ? this.#socket(line) : this.#requests(line)).catch((why) => this.#ended(line, why));
     this.#become("connecting");
@@ -164,9 +164,12 @@ export class Tautline extends EventTarget {
   #ended(line, /** @type {any} */ { message, status: said = 0, after = 0, window }) {
     if (line.over) return;
     const steady = line.live && Date.now() - line.since >= STABLE;
-    // One message that is too big says nothing against the transport.
+    // A session is a user's, who may be another by now: once more without it. Neither that nor one message that is too
+    // big says anything against the transport.
+    const denied = this.#session && [401, 403, ...(line.live ? [] : [4001, 4003])].includes(said);
+    if ((line.anew = denied && (steady || !line.anew))) this.#session = "";
     this.#drop(line);
-    const status = said === 1009 && this.#part(line, fault(message, said)) ? 1001 : said;
+    const status = line.anew || (said === 1009 && this.#part(line, fault(message, said))) ? 1001 : said;
     if (steady) [this.#failures, this.#cool] = [0, this.#rung === 0 ? COOL : this.#cool];
     if (steady || line.events) this.#misses = this.#home = 0;
     else if (!isBusy(status)) this.#misses += 1;
