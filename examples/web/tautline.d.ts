@@ -11,7 +11,7 @@ export interface Options {
   /** Which transports, best first. Default: `["websocket", "sse", "poll"]`; those that the platform lacks are left out. */
   transports?: Transport[];
   /**
-   * A bearer token: in `Authorization` for requests, as the first message for a WebSocket. Asked for
+   * A bearer token: in `Authorization` for requests, as the first message for a WebSocket (whose URL has `auth=message` then). Asked for
    * at each connection and request; where it becomes another user's the line goes on in another session.
    */
   token?: string | (() => string | Promise<string>);
@@ -23,7 +23,7 @@ export interface Options {
   attempts?: number;
   /** How much the publications that wait for their acknowledgement may be together, in UTF-16 units. Default: 1,048,576. */
   queue?: number;
-  /** Acknowledged delivery: the hub sends again what it did not hear to have come. By polls it is so anyway. Default: false. */
+  /** Acknowledged delivery: the hub sends again what it did not hear to have come. By polls the next poll says it. Default: false. */
   ack?: boolean;
 }
 

@@ -204,14 +204,14 @@ export class Tautline extends EventTarget {
   // The transports: each runs until its connection has ended, and throws why.
   #attach(path, more) {
     const own = (topic) => (this.#own.has(topic) ? `${topic}@${this.#own.get(topic)}` : topic);
-    const rest = { lastId: this.#cursor, ack: this.#options.ack && path !== "poll" && "1", ...more };
+    const rest = { lastId: this.#cursor, ack: this.#options.ack && "1", ...more };
     const query = [...this.topics.map((topic) => ["topic", own(topic)]), ...Object.entries(rest)];
     return `${path}?${new URLSearchParams(query.filter(([, value]) => value))}`;
   }
   async #token() { return typeof this.#options.token === "function" ? this.#options.token() : this.#options.token; }
   async #socket(line) {
     const token = await this.#token();
-    const path = this.#attach("ws", { session: this.#session });
+    const path = this.#attach("ws", { session: this.#session, auth: token && "message" }); // The first is a token.
     const url = new URL(path, this.#base.href.replace("http", "ws"));
     await new Promise((_, reject) => {
       if (line.over) return;

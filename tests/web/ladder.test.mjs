@@ -418,6 +418,13 @@ test("a token goes as the first message of a socket, and as Authorization of req
   await line({ token: async () => "secret" });
   socket().open();
   assert.deepEqual(socket().sent, ["event: tautline.token\ndata: secret\n\n"]);
+  // The URL says so, for a server that admits nobody in particular, too.
+  assert.equal(socket().url.searchParams.get("auth"), "message");
+  for (const token of [undefined, "", () => undefined, async () => ""]) {
+    await line({ token });
+    socket().open();
+    assert.deepEqual([socket().url.searchParams.get("auth"), socket().sent], [null, []]);
+  }
   assert.ok(!String(socket().url).includes("secret"));
   await line({ transports: ["sse"], token: "secret" });
   assert.equal(asked("events").at(-1).headers.Authorization, "Bearer secret");

@@ -477,12 +477,15 @@ test("with ack every 50 events are acknowledged, and fewer 100 ms after the firs
   }
 });
 
-test("by polls lastId is the acknowledgement, and without the option nothing is acknowledged", async () => {
+test("by polls lastId is the acknowledgement, as they say; without the option nothing is acknowledged", async () => {
   await line({ transports: ["poll"], ack: true });
-  assert.equal(asked("poll").at(-1).url.searchParams.get("ack"), null);
+  assert.equal(asked("poll").at(-1).url.searchParams.get("ack"), "1");
   asked("poll").at(-1).answer(200, {}, event(1) + position(1));
   await pass(1_000);
-  assert.equal(asked("poll").at(-1).url.searchParams.get("lastId"), at(1));
+  assert.deepEqual(["ack", "lastId"].map((name) => asked("poll").at(-1).url.searchParams.get(name)), ["1", at(1)]);
+  assert.equal(asked("ack").length, 0);
+  await line({ transports: ["poll"] });
+  assert.equal(asked("poll").at(-1).url.searchParams.get("ack"), null);
   await line();
   await up(1, event(1));
   await pass(1_000);
