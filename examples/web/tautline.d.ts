@@ -55,7 +55,8 @@ export interface Events {
   state: { state: State; transport: Transport; wait?: number; attempt?: number; reason?: string; status?: number };
   /**
    * The hub refused a command; `after` milliseconds it may pay to come back, if that is not 0. Of a publication it comes beside
-   * the rejection. What is too much just now (429, 503) is sent again: a publication, with those behind it. A topic that is refused is left.
+   * the rejection. What is too much just now (429, 503) is sent again: a publication, with those behind it, and a subscription. A topic
+   * that is refused otherwise is left.
    */
   error: { status: number; command: string; key: string; topic?: string; message: string; after: number };
   /** The topic was added, and has caught up to the cursor. By event stream and poll only of topics with a cursor of their own. */
@@ -76,7 +77,7 @@ export class Tautline extends EventTarget {
   get topics(): string[];
   /** Adds a topic, from now on or from a cursor (`"0"`: from everything retained on). By event stream and poll this connects anew. */
   subscribe(topic: string, cursor?: string): void;
-  /** Leaves a topic, but not the last one. Events of it may still come until the hub has heard of it. */
+  /** Leaves a topic, but not the last one. No event of it is told any more. */
   unsubscribe(topic: string): void;
   /**
    * Publishes, now or when there is a connection. Resolves to the publication's cursor; with `keep: "no"` to `""` at once.

@@ -80,11 +80,11 @@ function checked(topic) {
   throw new TypeError("a topic is 1 to 128 characters of A-Z a-z 0-9 _ . : / -");
 }
 
-// A connection, `live` from `since` on, when its attach is complete, until it is `over`.
-// `full`: nothing more goes up before the answers to what did; `anew`: see `#ended`.
+// A connection, `live` from `since` on, when its attach is complete, until it is `over`. `leaving` has a topic for each
+// unsubscription without an answer; `full`: nothing more goes up before the answers to what did; `anew`: see `#ended`.
 const connection = (transport, anew) => /** @type {any} */ ({
   transport, anew, live: false, over: false, since: 0, events: 0, unacknowledged: 0, full: false, heartbeat: 25_000,
-  abort: new AbortController(),
+  abort: new AbortController(), leaving: [], timers: [],
 });
 
 /** A line to a hub. Its events are `Events` of tautline.d.ts, each with its `detail`. */
@@ -158,7 +158,7 @@ export class Tautline extends EventTarget {
   }
   #drop(line) {
     [line.over, line.live] = [true, false];
-    for (const timer of [line.watchTimer, line.ackTimer]) clearTimeout(timer);
+    for (const timer of [line.watchTimer, line.ackTimer, ...line.timers]) clearTimeout(timer);
     line.abort.abort();
   }
   #ended(line, /** @type {any} */ { message, status: said = 0, after = 0, window }) {
@@ -323,7 +323,7 @@ export class Tautline extends EventTarget {
       this.#become("open");
       this.#flush();
     } else if (event.startsWith("tautline.")) this.#told(line, { event, topic, data });
-    else if (!id || this.#moves(line, topic, id)) {
+    else if (!line.leaving.includes(topic) && (!id || this.#moves(line, topic, id))) {
       line.events += 1;
       this.#tell("event", { id, topic, event: event || "message", data });
     }
@@ -345,14 +345,15 @@ export class Tautline extends EventTarget {
       [this.#session, line.heartbeat] = [session ?? this.#session, Number(heartbeat) || line.heartbeat];
     } else if (event === "tautline.gap") {
       // Where events are not only expired, what comes is behind the cursor whatever its ids.
-      for (const [name, why] of lines) if (why !== "expired") this.#place(name, "0");
+      for (const [name, why] of lines) if (why !== "expired" && !line.leaving.includes(name)) this.#place(name, "0");
       this.#tell("gap", { topics: lines.map(([topic, reason]) => ({ topic, reason })) });
-    } else if (event === "tautline.subscribed") {
+    } else if (event === "tautline.subscribed" && !line.leaving.includes(topic)) {
       this.#own.delete(topic);
       if (above(data, this.#cursor)) this.#cursor = data;
       this.#tell("subscribed", { topic, cursor: data });
     } else if (event === "tautline.unsubscribed") {
       if (data === "revoked") this.#forget(topic);
+      else if (line.leaving.includes(topic)) line.leaving.splice(line.leaving.indexOf(topic), 1);
       this.#tell("unsubscribed", { topic, reason: data });
     } else if (event === "tautline.presence") {
       const here = first === "here" && { users: data.split("\n").slice(1), count: Number(second) };
@@ -365,7 +366,10 @@ export class Tautline extends EventTarget {
     const [busy, item] = [isBusy(status), command === "publish" && this.#queue.get(key)];
     if (item && !busy) this.#settle(key, "reject", fault(message, status));
     else if (item?.line === line) this.#postpone(item, after || BASE);
-    if (command === "subscribe") this.#forget(topic);
+    const again = () => this.#topics.has(topic) && this.#change("subscribe", topic);
+    if (command === "subscribe") busy ? line.timers.push(setTimeout(again, pause(after || BASE))) : this.#forget(topic);
+    // What is not left cannot be had from another place: the next connection says which topics there are.
+    if (command === "unsubscribe" && busy) this.#ended(line, fault(message, status, { after }));
     this.#tell("error", { status, command, key, topic, message, after });
   }
   #settle(key, how, outcome) {
@@ -385,6 +389,8 @@ export class Tautline extends EventTarget {
   #change(command, topic) {
     const [line, data] = [this.#line, this.#own.get(topic)];
     this.#flush();
+    // What comes of the topic before the answer is of the old subscription, also where there is a new one by then.
+    if (command === "unsubscribe") line.leaving.push(topic);
     if (line.live && line.socket) return line.socket.send(encode({ event: `tautline.${command}`, topic, data }));
     if (line.over) return;
     this.#drop(line);

@@ -123,6 +123,47 @@ test("a gap of another log forgets the cursor of the topics that it names: their
   assert.deepEqual(one.data(), ["b2", "a11", "b3"]);
 });
 
+test("what comes of a topic that was left is not told, nor does it move the place of the same topic asked for again, until the hub has said that it is left", async () => {
+  const one = await line({ topics: ["a", "b"] });
+  await up(10);
+  one.unsubscribe("b");
+  one.subscribe("b", at(3));
+  one.unsubscribe("b");
+  socket().say(event(11, "late", "b"), block({ topic: "b", data: "typing" }), event(12, "a12"));
+  one.subscribe("b", at(5));
+  const left = block({ event: "tautline.unsubscribed", topic: "b", data: "asked" });
+  // The first is left, the second has its answers and is left: what is behind that is of the third.
+  socket().say(event(13, "late", "b"), left, block({ event: "tautline.gap", data: "b unknown" }), event(4, "old", "b"), subscribed("b", 13), event(14, "late", "b"), left);
+  assert.deepEqual(one.data(), ["a12"]);
+  assert.deepEqual([one.told.subscribed, one.told.unsubscribed.length], [[], 2]);
+  socket().say(event(6, "b6", "b"), event(5, "b5", "b"), event(7, "b7", "b"), subscribed("b", 14), event(14, "b14", "b"), event(15, "b15", "b"));
+  assert.deepEqual(one.data(), ["a12", "b6", "b7", "b15"]);
+  assert.equal(one.cursor, at(15));
+});
+
+test("a connection that is lost before the hub has said that a topic is left is forgotten with it", async () => {
+  const one = await line({ topics: ["a", "b"] });
+  await up(10);
+  one.unsubscribe("b");
+  one.subscribe("b", at(3));
+  socket().say(event(11, "late", "b"));
+  const url = await again();
+  assert.deepEqual([topics(url), url.searchParams.get("lastId")], [["a", `b@${at(3)}`], at(10)]);
+  await up(12, event(4, "b4", "b"));
+  assert.deepEqual(one.data(), ["b4"]);
+});
+
+test("where leaving a topic is too much just now another connection says which topics there are", async () => {
+  const one = await line({ topics: ["a", "b"] });
+  await up(10);
+  one.unsubscribe("b");
+  one.subscribe("b", at(3));
+  socket().say(block({ event: "tautline.error", topic: "b", data: "429 unsubscribe\ntoo many commands\nafter 2000" }), subscribed("b", 10));
+  assert.deepEqual([one.state, one.told.state.at(-1).wait, one.told.error.length], ["waiting", 2_500, 1]);
+  await pass(2_500);
+  assert.deepEqual(topics(socket().url), ["a", `b@${at(3)}`]);
+});
+
 test("by event stream and poll a change of topics connects anew, once, with the own cursor", async () => {
   for (const transport of ["sse", "poll"]) {
     const path = transport === "sse" ? "events" : "poll";
@@ -192,13 +233,31 @@ test("a topic that is refused or revoked is not asked for again; without any the
   assert.equal(one.state, "closed");
 });
 
-test("a subscription that is one too many just now leaves the line without the topic, and says after how long it pays", async () => {
+test("a subscription that is one too many just now is told, and asked for again after the wait, from the same place", async () => {
   const one = await line();
-  await up(1);
-  one.subscribe("b");
-  socket().say(block({ event: "tautline.error", topic: "b", data: "429 subscribe\ntoo many commands\nafter 2000" }));
-  assert.deepEqual(one.told.error, [{ status: 429, command: "subscribe", key: "", topic: "b", message: "too many commands", after: 2_000 }]);
-  assert.deepEqual(one.topics, ["a"]);
+  await up(10);
+  one.subscribe("b", at(3));
+  one.subscribe("c");
+  const [ofB, ofC] = socket().sent;
+  const refused = (topic, ...more) => block({ event: "tautline.error", topic, data: ["429 subscribe", "too many commands", ...more].join("\n") });
+  socket().say(refused("b", "after 2000"), refused("c"));
+  assert.deepEqual(one.told.error[0], { status: 429, command: "subscribe", key: "", topic: "b", message: "too many commands", after: 2_000 });
+  assert.deepEqual(one.topics, ["a", "b", "c"]);
+  await pass(1_000);
+  assert.deepEqual(socket().sent, [ofB, ofC]);
+  await pass(1_000);
+  assert.deepEqual(socket().sent, [ofB, ofC, ofC]);
+  await pass(1_000);
+  assert.deepEqual(socket().sent, [ofB, ofC, ofC, ofB]);
+  // Neither one that was left meanwhile, nor by a connection that is over.
+  socket().say(refused("b"), refused("c"));
+  one.unsubscribe("b");
+  const [old, sent] = [socket(), socket().sent.length];
+  await again();
+  assert.deepEqual(topics(socket().url), ["a", "c"]);
+  await up(12);
+  await pass(5_000);
+  assert.deepEqual([old.sent.length, socket().sent], [sent, []]);
 });
 
 test("presence is told: who is here, who joins, who leaves", async () => {
