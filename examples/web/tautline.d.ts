@@ -10,7 +10,10 @@ export interface Options {
   cursor?: string;
   /** Which transports, best first. Default: `["websocket", "sse", "poll"]`; those that the platform lacks are left out. */
   transports?: Transport[];
-  /** A bearer token: in `Authorization` for requests, as the first message for a WebSocket. Asked for at each connection and request. */
+  /**
+   * A bearer token: in `Authorization` for requests, as the first message for a WebSocket (whose URL has `auth=message` then). Asked for
+   * at each connection and request; where it becomes another user's the line goes on in another session.
+   */
   token?: string | (() => string | Promise<string>);
   /** Of requests, as for `fetch`. Default: `"same-origin"`. */
   credentials?: RequestCredentials;
@@ -20,7 +23,7 @@ export interface Options {
   attempts?: number;
   /** How much the publications that wait for their acknowledgement may be together, in UTF-16 units. Default: 1,048,576. */
   queue?: number;
-  /** Acknowledged delivery: the hub sends again what it did not hear to have come. By polls it is so anyway. Default: false. */
+  /** Acknowledged delivery: the hub sends again what it did not hear to have come. By polls the next poll says it. Default: false. */
   ack?: boolean;
 }
 
@@ -52,7 +55,8 @@ export interface Events {
   state: { state: State; transport: Transport; wait?: number; attempt?: number; reason?: string; status?: number };
   /**
    * The hub refused a command; `after` milliseconds it may pay to come back, if that is not 0. Of a publication it comes beside
-   * the rejection; one that is too much just now (429, 503) is sent again. A topic that is refused is left.
+   * the rejection. What is too much just now (429, 503) is sent again: a publication, with those behind it, and a subscription. A topic
+   * that is refused otherwise is left.
    */
   error: { status: number; command: string; key: string; topic?: string; message: string; after: number };
   /** The topic was added, and has caught up to the cursor. By event stream and poll only of topics with a cursor of their own. */
@@ -73,7 +77,7 @@ export class Tautline extends EventTarget {
   get topics(): string[];
   /** Adds a topic, from now on or from a cursor (`"0"`: from everything retained on). By event stream and poll this connects anew. */
   subscribe(topic: string, cursor?: string): void;
-  /** Leaves a topic, but not the last one. Events of it may still come until the hub has heard of it. */
+  /** Leaves a topic, but not the last one. No event of it is told any more. */
   unsubscribe(topic: string): void;
   /**
    * Publishes, now or when there is a connection. Resolves to the publication's cursor; with `keep: "no"` to `""` at once.

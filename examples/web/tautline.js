@@ -17,22 +17,20 @@ const [FLOOR, CEILING] = [100, 3_600_000]; // No wait is shorter, and none that 
 const [STABLE, TRIES] = [10_000, 3]; // Up so long is of use; after so many that were of none, the next transport.
 const [COOL, COOLEST] = [60_000, 600_000]; // Until a better transport is tried, at first and at most.
 const [HOLD, LATE, POST] = [25_000, 10_000, 30_000]; // A poll is held, and may be late by; a POST may take.
-const BATCH = 65_536; // UTF-16 units in one POST, or unsent in a socket before the ephemeral is let go.
+const BATCH = 65_536; // UTF-16 units in one POST or message, or unsent before the ephemeral is let go.
 const [ACK_WAIT, ACK_EVENTS] = [100, 50]; // With `ack`: so long after the first event, or when there are so many.
-
 // What HTTP's status or a socket's close code says: never; not by this transport; not now.
 const isFinal = (status) => [204, 401, 403, 1008].includes(status) || (status >= 4000 && status <= 4499);
 const isUnfit = (status) => [400, 404, 405, 406, 411, 413, 415, 421, 1002, 1003, 1007, 1009].includes(status);
 const isBusy = (status) => [429, 503, 1001, 1012, 1013].includes(status);
 // `after`: the server asks to wait so long at least; `window`: to come back at some time within it.
 const fault = (reason, status = 0, advice = {}) => Object.assign(new Error(reason), { status, ...advice });
+const pause = (least) => Math.max(FLOOR, least) + Math.random() * BASE; // Not all that wait come back at once.
 
 /**
  * The event-stream parser of the WHATWG standard, with the field `topic`: takes text, or the bytes of a stream, in any
- * pieces. `onblock` gets each block that has an id or data: `data` is undefined where the standard dispatches nothing,
- * `id` where the block names none itself. A valid `retry` comes alone.
- * @param {(block: Block) => void} onblock @param {number} [limit] of what is kept of a block, in UTF-16 units
- * @returns {(piece: Uint8Array | string) => void}
+ * pieces. `onblock` gets each block that has an id or data; a valid `retry` comes alone. `limit`: UTF-16 units of one.
+ * @param {(block: Block) => void} onblock @param {number} [limit] @returns {(piece: Uint8Array | string) => void}
  */
 export function blockParser(onblock, limit = 4_194_304) {
   const utf8 = new TextDecoder();
@@ -40,8 +38,7 @@ export function blockParser(onblock, limit = 4_194_304) {
   const take = (line) => {
     const [, name, value = ""] = /^([^:]*)(?:: ?([^]*))?$/.exec(line) ?? [];
     if (name === "data") block.data = block.data === undefined ? value : `${block.data}\n${value}`;
-    else if (name === "event" || name === "topic") block[name] = value;
-    else if (name === "id" && !value.includes("\0")) block.id = value;
+    else if (["event", "topic"].includes(name) || (name === "id" && !value.includes("\0"))) block[name] = value;
     else if (name === "retry" && /^\d+$/.test(value) && Number.isSafeInteger(+value)) onblock({ retry: +value });
     if (line) return;
     const done = block;
@@ -83,10 +80,11 @@ function checked(topic) {
   throw new TypeError("a topic is 1 to 128 characters of A-Z a-z 0-9 _ . : / -");
 }
 
-// A connection, `live` from `since` on, when its attach is complete, until it is `over`.
-const connection = (transport) => ({
-  transport, live: false, over: false, since: 0, events: 0, unacknowledged: 0, posting: false, heartbeat: 25_000,
-  abort: new AbortController(), socket: /** @type {WebSocket | undefined} */ (undefined), watchTimer: 0, ackTimer: 0,
+// A connection, `live` from `since` on, when its attach is complete, until it is `over`. `leaving` has a topic for each
+// unsubscription without an answer; `full`: nothing more goes up before the answers to what did; `anew`: see `#ended`.
+const connection = (transport, anew) => /** @type {any} */ ({
+  transport, anew, live: false, over: false, since: 0, events: 0, unacknowledged: 0, full: false, heartbeat: 25_000,
+  abort: new AbortController(), leaving: [], timers: [],
 });
 
 /** A line to a hub. Its events are `Events` of tautline.d.ts, each with its `detail`. */
@@ -94,7 +92,7 @@ export class Tautline extends EventTarget {
   #base; #options; #transports; #topics; #cursor; #session = ""; #state = /** @type {State} */ ("connecting");
   // The transport that has its turn, and the one that worked; in a row, connections of no use by it, and failures.
   #rung = 0; #home = 0; #misses = 0; #failures = 0; #backoff = BASE; #cool = COOL; #waitTimer = 0; #coolTimer = 0;
-  /** The cursors of topics that have not caught up. @type {Map<string, string>} */ #own = new Map();
+  /** The cursors of topics that have not caught up. @type {Map<string, string>} */ #own = new Map(); #pauseTimer = 0;
   /** What has no answer, by key, each with the `line` that it went by. @type {Map<string, any>} */ #queue = new Map();
   #queued = 0; #keys = 0; #prefix = crypto.getRandomValues(new Uint32Array(2)).join("."); #line = connection("");
 
@@ -105,19 +103,15 @@ export class Tautline extends EventTarget {
     this.#base = new URL(`${base}/`.replace(/\/+$/, "/"), globalThis.document?.baseURI);
     this.#options = { probe: 10_000, attempts: Infinity, queue: 1_048_576, ...options };
     this.#transports = transports.filter((transport) => transport !== "websocket" || "WebSocket" in globalThis);
-    this.#topics = new Set(topics.map(checked));
-    this.#cursor = cursor;
+    [this.#topics, this.#cursor] = [new Set(topics.map(checked)), cursor];
     if (!this.#transports.length || !topics.length) throw new TypeError("no transport or no topic is left");
     this.#connect();
   }
-
   /** Everything of the topics up to here was told. Another line goes on from it with the option `cursor`. */
   get cursor() { return this.#cursor; }
-  /** The transport in use, or whose turn it is. */
-  get transport() { return /** @type {Transport} */ (this.#transports[this.#rung]); }
+  get transport() { return /** @type {Transport} */ (this.#transports[this.#rung]); } // Or whose turn it is.
   get state() { return this.#state; }
   get topics() { return /** @type {string[]} */ ([...this.#topics]); }
-
   /** Adds a topic, from now on or from a cursor (`0`: the oldest). @param {string} topic @param {string} [cursor] */
   subscribe(topic, cursor) {
     if (this.#topics.has(checked(topic))) return;
@@ -132,11 +126,8 @@ export class Tautline extends EventTarget {
   }
   /** Asks who is on a topic; a `presence` event tells it. Nothing comes without a connection. @param {string} topic */
   presence(topic) { this.#sendNow(encode({ event: "tautline.presence", topic: checked(topic) })); }
-  /**
-   * Publishes, now or when there is a connection. Resolves to the publication's cursor; what is not kept (`keep: "no"`)
-   * to "" at once, and is lost without a connection. Rejects where it is refused, the queue is full or the line ends.
-   * @param {string} topic @param {string} data @param {PublishOptions} [options] @returns {Promise<string>}
-   */
+  /** Publishes, now or when there is a connection; what is not kept (`keep: "no"`) now or never.
+   * @param {string} topic @param {string} data @param {PublishOptions} [options] @returns {Promise<string>} */
   async publish(topic, data, { event, key = `${this.#prefix}.${(this.#keys += 1)}`, to, keep, slot } = {}) {
     if (this.#state === "closed") throw fault("the line is closed");
     if (event?.startsWith("tautline.")) throw new TypeError("types that begin with tautline. are the protocol's own");
@@ -146,46 +137,45 @@ export class Tautline extends EventTarget {
     if (keep) return this.#sendNow(text);
     if (this.#queued + text.length > this.#options.queue) throw fault(`more than ${this.#options.queue} would wait`);
     this.#queued += text.length;
-    const answer = new Promise((resolve, reject) => this.#queue.set(key, { key, text, resolve, reject }));
-    this.#flush();
-    return answer;
+    queueMicrotask(() => this.#flush());
+    return new Promise((resolve, reject) => this.#queue.set(key, { key, text, resolve, reject }));
   }
-  /** Drops the present connection, to see the line come back. Does not count against the transport. */
-  cut() { this.#ended(this.#line, fault("cut", 1001)); }
-  /** Connects at once where the line waits: for the browser's `online` event, or a button. */
-  retry() { if (this.#state === "waiting") this.#connect(); }
-  /** Ends the line for good. Publications without an answer are rejected. */
-  close() { this.#finish(fault("closed by the application")); }
+  cut() { this.#ended(this.#line, fault("cut", 1001)); } // To see the line come back; held against no transport.
+  retry() { if (this.#state === "waiting") this.#connect(); } // For the browser's `online` event, or a button.
+  close() { this.#finish(fault("closed by the application")); } // For good. What has no answer is rejected.
 
   // Connecting, falling and climbing.
   #connect() {
     clearTimeout(this.#waitTimer);
-    const line = (this.#line = connection(this.transport));
+    const line = (this.#line = connection(this.transport, this.#line.anew));
     this.#watch(line, this.#options.probe);
-    const runs = line.transport === "websocket" ? this.#socket(line) : this.#requests(line);
-    runs.catch((cause) => this.#ended(line, cause));
+    (line.transport === "websocket" ? this.#socket(line) : this.#requests(line)).catch((why) => this.#ended(line, why));
     this.#become("connecting");
   }
-  // Ends a line unless this is called again within the time.
-  #watch(line, ms) {
+  #watch(line, ms) { // Ends the line unless this is called again within the time.
     clearTimeout(line.watchTimer);
     if (!line.over) line.watchTimer = setTimeout(() => this.#ended(line, fault(`no block for ${ms} ms`)), ms);
   }
   #drop(line) {
     [line.over, line.live] = [true, false];
-    for (const timer of [line.watchTimer, line.ackTimer]) clearTimeout(timer);
+    for (const timer of [line.watchTimer, line.ackTimer, ...line.timers]) clearTimeout(timer);
     line.abort.abort();
   }
-  #ended(line, /** @type {any} */ { message, status = 0, after = 0, window }) {
+  #ended(line, /** @type {any} */ { message, status: said = 0, after = 0, window }) {
     if (line.over) return;
     const steady = line.live && Date.now() - line.since >= STABLE;
+    // A session is a user's, who may be another by now: once more without it. Neither that nor one message that is too
+    // big says anything against the transport.
+    const denied = this.#session && [401, 403, ...(line.live ? [] : [4001, 4003])].includes(said);
+    if ((line.anew = denied && (steady || !line.anew))) this.#session = "";
     this.#drop(line);
+    const status = line.anew || (said === 1009 && this.#part(line, fault(message, said))) ? 1001 : said;
     if (steady) [this.#failures, this.#cool] = [0, this.#rung === 0 ? COOL : this.#cool];
     if (steady || line.events) this.#misses = this.#home = 0;
     else if (!isBusy(status)) this.#misses += 1;
     const last = this.#rung === this.#transports.length - 1;
     const gone = isFinal(status) || (isUnfit(status) && last) || this.#failures >= this.#options.attempts;
-    if (gone) return this.#finish(fault(message, status));
+    if (gone) return this.#finish(fault(message, said));
     const falls = isUnfit(status) || this.#misses >= (this.#rung < this.#home ? 1 : TRIES);
     // The next transport is no worse for the failures of this one; behind the last, all have failed.
     const range = window ?? Math.min(CAP, this.#backoff * (falls && !last ? 1 : 2 ** this.#failures));
@@ -194,8 +184,7 @@ export class Tautline extends EventTarget {
     this.#waitTimer = setTimeout(() => this.#connect(), wait);
     this.#become("waiting", { wait, attempt: (this.#failures += 1), reason: message });
   }
-  // Leaves what works for what may be better: the cursor makes that lossless.
-  #climb() {
+  #climb() { // Leaves what works for what may be better: the cursor makes that lossless.
     this.#coolTimer = 0;
     if (this.#state !== "open" || this.#rung === 0) return;
     this.#ended(this.#line, fault("a better transport is tried", 1001));
@@ -204,7 +193,7 @@ export class Tautline extends EventTarget {
   }
   #finish(cause) {
     if (this.#state === "closed") return;
-    for (const timer of [this.#waitTimer, this.#coolTimer]) clearTimeout(timer);
+    for (const timer of [this.#waitTimer, this.#coolTimer, this.#pauseTimer]) clearTimeout(timer);
     this.#drop(this.#line);
     this.#become("closed", { reason: cause.message, status: cause.status });
     for (const key of this.#queue.keys()) this.#settle(key, "reject", cause);
@@ -215,14 +204,15 @@ export class Tautline extends EventTarget {
   // The transports: each runs until its connection has ended, and throws why.
   #attach(path, more) {
     const own = (topic) => (this.#own.has(topic) ? `${topic}@${this.#own.get(topic)}` : topic);
-    const ack = this.#options.ack && path !== "poll" ? "1" : "";
-    const rest = Object.entries({ lastId: this.#cursor, ack, ...more }).filter(([, value]) => value);
-    return `${path}?${new URLSearchParams([...this.topics.map((topic) => ["topic", own(topic)]), ...rest])}`;
+    const rest = { lastId: this.#cursor, ack: this.#options.ack && "1", ...more };
+    const query = [...this.topics.map((topic) => ["topic", own(topic)]), ...Object.entries(rest)];
+    return `${path}?${new URLSearchParams(query.filter(([, value]) => value))}`;
   }
   async #token() { return typeof this.#options.token === "function" ? this.#options.token() : this.#options.token; }
   async #socket(line) {
     const token = await this.#token();
-    const url = new URL(this.#attach("ws", { session: this.#session }), this.#base.href.replace("http", "ws"));
+    const path = this.#attach("ws", { session: this.#session, auth: token && "message" }); // The first is a token.
+    const url = new URL(path, this.#base.href.replace("http", "ws"));
     await new Promise((_, reject) => {
       if (line.over) return;
       const socket = (line.socket = new WebSocket(url, "tautline"));
@@ -248,8 +238,7 @@ export class Tautline extends EventTarget {
       for (let read = await reader.read(); !read.done && !line.over; read = await reader.read()) parse(read.value);
       if (!polls) throw fault("the stream ended");
       // Whoever answers before the time and with nothing is not asked again at once.
-      const early = line.events === before && Date.now() - began < hold;
-      if (early) await new Promise((resolve) => setTimeout(resolve, FLOOR + Math.random() * BASE));
+      if (line.events === before && Date.now() - began < hold) await new Promise((on) => setTimeout(on, pause(FLOOR)));
     }
   }
   #parser(line) { return blockParser((block) => this.#heard(line, block)); }
@@ -257,8 +246,8 @@ export class Tautline extends EventTarget {
     const token = await this.#token();
     const headers = { ...options.headers, ...(token && { Authorization: `Bearer ${token}` }) };
     if (this.#session) headers["Tautline-Session"] = this.#session;
-    const { credentials } = this.#options;
-    const answer = await fetch(new URL(path, this.#base), { ...options, credentials, headers });
+    const request = { ...options, headers, credentials: this.#options.credentials };
+    const answer = await fetch(new URL(path, this.#base), request);
     this.#session = answer.headers.get("Tautline-Session") ?? this.#session;
     if (answer.status === 200) return answer;
     answer.body?.cancel().catch(() => {});
@@ -267,50 +256,58 @@ export class Tautline extends EventTarget {
     throw fault(`answered with ${answer.status}`, answer.status, { after: after || 0 });
   }
 
-  // The way up: sends what is not under way, in order; by a socket all of it, by POST a batch at a time.
+  // The way up: what is not under way goes in order, a batch as one message or POST. Where something is left behind a
+  // batch, it goes when all of that is answered: nothing overtakes what is refused as too much.
   #flush() {
-    const line = this.#line;
-    if (!line.live || line.posting) return;
+    const [line, [first]] = [this.#line, this.#queue.values()];
+    if (!line.live || this.#pauseTimer || (line.full && first?.line === line)) return;
     let size = 0;
-    const fits = ({ text }, i) => line.socket || (size += text.length) <= BATCH || i === 0;
-    const batch = [...this.#queue.values()].filter((item) => item.line !== line).filter(fits);
+    const waiting = [...this.#queue.values()].filter((item) => item.line !== line);
+    const batch = waiting.filter(({ text, alone }, i) => (size += alone ? BATCH : text.length) <= BATCH || i === 0);
     for (const item of batch) item.line = line;
-    if (line.socket) for (const { text } of batch) line.socket.send(text);
-    else if (batch.length) this.#posts(line, batch);
+    line.full = !line.socket || batch.length < waiting.length || batch[0]?.alone;
+    const body = batch.map(({ text }) => text).join("");
+    if (body) line.socket ? line.socket.send(body) : this.#posts(line, batch, body);
   }
   // A line whose way up fails has ended. What the hub gave no answer to, as it was too much at a time, goes again.
-  async #posts(line, batch) {
-    line.posting = true;
-    const cause = await this.#post(line, batch.map(({ text }) => text).join("")).then(() => undefined, (why) => why);
-    line.posting = false;
-    if (cause && !isUnfit(cause.status)) return this.#ended(line, cause);
-    if (line.over) return;
-    for (const item of batch) cause ? this.#settle(item.key, "reject", cause) : this.#again(item, BASE);
+  async #posts(line, batch, body) {
+    const cause = await this.#post(line, body).then(() => undefined, (why) => why);
+    if (cause) return isUnfit(cause.status) ? this.#part(line, cause) : this.#ended(line, cause);
+    const silent = batch.find((item) => item.line === line && this.#queue.has(item.key));
+    if (silent) this.#postpone(silent, BASE);
+  }
+  // This one goes again after a while, and so do all behind it: their order stays.
+  #postpone(item, least) {
+    let behind = false;
+    for (const other of this.#queue.values()) if ((behind ||= other === item)) other.line = undefined;
+    clearTimeout(this.#pauseTimer);
+    this.#pauseTimer = setTimeout(() => ((this.#pauseTimer = 0), this.#flush()), pause(least));
+  }
+  // What is under way was refused as a whole: it goes again one by one, and what is refused alone is given up.
+  #part(line, cause) {
+    const sent = [...this.#queue.values()].filter((item) => item.line === line);
+    const bad = sent.filter(({ alone }) => alone || (sent.length === 1 && !line.socket));
+    for (const item of sent) [item.line, item.alone] = [undefined, true];
+    for (const { key } of bad) this.#settle(key, "reject", cause);
     this.#flush();
+    return sent.length > 0;
   }
-  #again(item, after) {
-    if (item.again || !this.#queue.has(item.key)) return;
-    const again = () => ((item.line = item.again = undefined), this.#flush());
-    item.again = setTimeout(again, Math.max(FLOOR, after) + Math.random() * BASE);
+  async #post(line, body, path = "send") {
+    const answer = await this.#fetch(path, { method: "POST", body, signal: AbortSignal.timeout(POST) });
+    blockParser((block) => this.#told(line, block))(`${await answer.text()}\n\n`);
   }
-  async #post(line, body) {
-    const answer = await this.#fetch("send", { method: "POST", body, signal: AbortSignal.timeout(POST) });
-    const told = (/** @type {Block} */ { event = "", topic, data = "" }) => this.#told(line, event, topic, data);
-    blockParser(told)(`${await answer.text()}\n\n`);
-  }
-  // Sends what is not kept, if there is a connection that takes it.
-  #sendNow(text) {
+  #sendNow(text) { // If there is a connection that takes it.
     const line = this.#line;
-    if (line.live && !line.socket) this.#post(line, text).catch(() => {});
-    else if (line.live && line.socket && line.socket.bufferedAmount < BATCH) line.socket.send(text);
+    this.#flush();
+    const takes = line.live && (line.socket?.bufferedAmount ?? 0) < BATCH;
+    if (takes) line.socket ? line.socket.send(text) : this.#post(line, text).catch(() => {});
     return "";
   }
   #acknowledge(line) {
     clearTimeout(line.ackTimer);
     line.ackTimer = line.unacknowledged = 0;
     if (line.socket) return line.socket.send(encode({ event: "tautline.ack", data: this.#cursor }));
-    const path = `ack?lastId=${encodeURIComponent(this.#cursor)}`;
-    this.#fetch(path, { method: "POST", signal: AbortSignal.timeout(POST) }).catch(() => {});
+    this.#post(line, "", `ack?lastId=${encodeURIComponent(this.#cursor)}`).catch(() => {});
   }
 
   // What comes: a block.
@@ -325,28 +322,22 @@ export class Tautline extends EventTarget {
       if (this.#rung) this.#coolTimer ||= setTimeout(() => this.#climb(), this.#cool * (0.75 + Math.random() / 2));
       this.#become("open");
       this.#flush();
-    } else if (event.startsWith("tautline.")) this.#told(line, event, topic, data);
-    else if (!id || this.#moves(line, topic, id)) {
+    } else if (event.startsWith("tautline.")) this.#told(line, { event, topic, data });
+    else if (!line.leaving.includes(topic) && (!id || this.#moves(line, topic, id))) {
       line.events += 1;
       this.#tell("event", { id, topic, event: event || "message", data });
     }
   }
-  #place(topic, cursor) {
-    if (this.#own.has(topic)) this.#own.set(topic, cursor);
-    else this.#cursor = cursor;
-  }
-  // Whether an event is new; then its cursor is where we are.
-  #moves(line, topic, id) {
+  #place(topic, cursor) { this.#own.has(topic) ? this.#own.set(topic, cursor) : (this.#cursor = cursor); }
+  #moves(line, topic, id) { // Whether an event is new; then its cursor is where we are.
     const moves = above(id, this.#own.get(topic) ?? this.#cursor);
     if (moves) this.#place(topic, id);
-    // A poll's `lastId` is an acknowledgement anyhow.
-    if (!this.#options.ack || line.transport === "poll") return moves;
+    if (!this.#options.ack || line.transport === "poll") return moves; // The next poll says it.
     if ((line.unacknowledged += 1) >= ACK_EVENTS) this.#acknowledge(line);
     else line.ackTimer ||= setTimeout(() => this.#acknowledge(line), ACK_WAIT);
     return moves;
   }
-  // An event of the protocol's own.
-  #told(line, event, topic, data) {
+  #told(line, /** @type {any} */ { event, topic, data = "" }) { // An event of the protocol's own.
     const lines = data.split("\n").map((line) => line.split(" "));
     const [[first, second]] = lines;
     if (event === "tautline.session") {
@@ -354,33 +345,39 @@ export class Tautline extends EventTarget {
       [this.#session, line.heartbeat] = [session ?? this.#session, Number(heartbeat) || line.heartbeat];
     } else if (event === "tautline.gap") {
       // Where events are not only expired, what comes is behind the cursor whatever its ids.
-      for (const [name, reason] of lines) if (reason !== "expired") this.#place(name, "0");
+      for (const [name, why] of lines) if (why !== "expired" && !line.leaving.includes(name)) this.#place(name, "0");
       this.#tell("gap", { topics: lines.map(([topic, reason]) => ({ topic, reason })) });
-    } else if (event === "tautline.subscribed") {
+    } else if (event === "tautline.subscribed" && !line.leaving.includes(topic)) {
       this.#own.delete(topic);
       if (above(data, this.#cursor)) this.#cursor = data;
       this.#tell("subscribed", { topic, cursor: data });
     } else if (event === "tautline.unsubscribed") {
       if (data === "revoked") this.#forget(topic);
+      else if (line.leaving.includes(topic)) line.leaving.splice(line.leaving.indexOf(topic), 1);
       this.#tell("unsubscribed", { topic, reason: data });
     } else if (event === "tautline.presence") {
       const here = first === "here" && { users: data.split("\n").slice(1), count: Number(second) };
       this.#tell("presence", { topic, change: first, users: [data.slice(first.length + 1)], ...here });
     } else if (event === "tautline.ack") this.#settle(first, "resolve", second);
-    else if (event === "tautline.error") this.#refused(topic, lines);
+    else if (event === "tautline.error") this.#refused(line, topic, lines);
   }
-  #refused(topic, [[digits, command = "", key = ""], words = [], [, wait] = []]) {
+  #refused(line, topic, [[digits, command = "", key = ""], words = [], [, wait] = []]) {
     const [status, message, after] = [Number(digits), words.join(" "), Number(wait ?? 0)];
-    const item = command === "publish" && this.#queue.get(key);
-    if (item && isBusy(status)) this.#again(item, after || BASE);
-    else if (item) this.#settle(key, "reject", fault(message, status));
-    if (command === "subscribe") this.#forget(topic);
+    const [busy, item] = [isBusy(status), command === "publish" && this.#queue.get(key)];
+    if (item && !busy) this.#settle(key, "reject", fault(message, status));
+    else if (item?.line === line) this.#postpone(item, after || BASE);
+    const again = () => this.#topics.has(topic) && this.#change("subscribe", topic);
+    if (command === "subscribe") busy ? line.timers.push(setTimeout(again, pause(after || BASE))) : this.#forget(topic);
+    // What is not left cannot be had from another place: the next connection says which topics there are.
+    if (command === "unsubscribe" && busy) this.#ended(line, fault(message, status, { after }));
     this.#tell("error", { status, command, key, topic, message, after });
   }
   #settle(key, how, outcome) {
     const item = this.#queue.get(key);
-    if (this.#queue.delete(key)) this.#queued -= item.text.length;
-    item?.[how](outcome);
+    if (!this.#queue.delete(key)) return;
+    this.#queued -= item.text.length;
+    item[how](outcome);
+    this.#flush();
   }
   #forget(topic) {
     const had = this.#topics.delete(topic);
@@ -391,6 +388,9 @@ export class Tautline extends EventTarget {
   // Tells the hub of a changed topic: by a command, or by a new connection for all that change now.
   #change(command, topic) {
     const [line, data] = [this.#line, this.#own.get(topic)];
+    this.#flush();
+    // What comes of the topic before the answer is of the old subscription, also where there is a new one by then.
+    if (command === "unsubscribe") line.leaving.push(topic);
     if (line.live && line.socket) return line.socket.send(encode({ event: `tautline.${command}`, topic, data }));
     if (line.over) return;
     this.#drop(line);

@@ -296,6 +296,70 @@ test("r11 401, 403 and 204 stop; 408, 429 and 5xx come back; a wrong type or a r
   assert.equal(one.transport, "poll");
 });
 
+test("a session that is refused, as the user is another by now, is left out once; refused without it the line is closed", async () => {
+  for (const [transport, path] of [["sse", "events"], ["poll", "poll"]]) for (const status of [401, 403]) {
+    const one = await line({ transports: [transport] });
+    const last = () => asked(path).at(-1);
+    const opens = async (token) => {
+      last().answer(200, { "Tautline-Session": token }, transport === "poll" ? position(1) : undefined);
+      if (transport === "sse") last().say(position(1));
+      await settle();
+      assert.equal(one.state, "open");
+    };
+    await opens("S1");
+    for (const token of ["S2", "S3"]) {
+      one.cut();
+      await pass(31_000);
+      assert.ok(last().headers["Tautline-Session"]);
+      last().answer(status);
+      await pass(31_000);
+      assert.equal(last().headers["Tautline-Session"], undefined);
+      await opens(token);
+    }
+    one.cut();
+    await pass(31_000);
+    assert.equal(last().headers["Tautline-Session"], "S3");
+    last().answer(status);
+    await pass(31_000);
+    last().answer(status);
+    await settle();
+    assert.deepEqual(one.closed(), [{ reason: `answered with ${status}`, status }]);
+  }
+});
+
+test("a POST that is refused for its session leads to a new one, and a second time at once to the end", async () => {
+  const one = await line({ transports: ["sse"] });
+  await openStream(1);
+  one.publish("a", "x").catch(() => {});
+  await settle();
+  asked("send").at(-1).answer(403);
+  await pass(31_000);
+  assert.deepEqual([asked("events").length, asked("events").at(-1).headers["Tautline-Session"]], [2, undefined]);
+  await openStream(1);
+  assert.equal(asked("send").length, 2);
+  asked("send").at(-1).answer(403);
+  await settle();
+  assert.equal(one.closed()[0].status, 403);
+});
+
+test("a socket that is closed with 4001 or 4003 before its attach is complete is tried once without the session, and not behind that", async () => {
+  for (const code of [4001, 4003]) {
+    const one = await line();
+    await up(1);
+    socket().end(1001);
+    await pass(31_000);
+    assert.equal(socket().url.searchParams.get("session"), "S1");
+    socket().open().end(code);
+    await pass(31_000);
+    assert.equal(socket().url.searchParams.get("session"), null);
+    await up(1);
+    await pass(10_000);
+    socket().end(code);
+    await settle();
+    assert.equal(one.closed()[0].status, code);
+  }
+});
+
 test("r13 a socket and a stream without a block for two and a half heartbeats are dead; comments do not count", async () => {
   for (const transport of ["websocket", "sse"]) {
     const one = await line({ transports: [transport] });
@@ -354,6 +418,13 @@ test("a token goes as the first message of a socket, and as Authorization of req
   await line({ token: async () => "secret" });
   socket().open();
   assert.deepEqual(socket().sent, ["event: tautline.token\ndata: secret\n\n"]);
+  // The URL says so, for a server that admits nobody in particular, too.
+  assert.equal(socket().url.searchParams.get("auth"), "message");
+  for (const token of [undefined, "", () => undefined, async () => ""]) {
+    await line({ token });
+    socket().open();
+    assert.deepEqual([socket().url.searchParams.get("auth"), socket().sent], [null, []]);
+  }
   assert.ok(!String(socket().url).includes("secret"));
   await line({ transports: ["sse"], token: "secret" });
   assert.equal(asked("events").at(-1).headers.Authorization, "Bearer secret");

@@ -2,13 +2,16 @@
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
-import { asked, at, begin, block, end, event, fields, line, pass, position, session, settle, socket, up, world } from "./world.mjs";
+import { asked, at, begin, block, end, event, line, pass, position, session, settle, socket, up, world } from "./world.mjs";
 
 beforeEach(begin);
 afterEach(end);
 
 const topics = (url) => url.searchParams.getAll("topic");
 const subscribed = (topic, n) => block({ event: "tautline.subscribed", topic, data: at(n) });
+const published = (key, n) => block({ event: "tautline.ack", topic: "a", data: `${key} ${at(n)}` });
+const keysOf = (text) => [...text.matchAll(/^id: (\S+)/gm)].map(([, key]) => key);
+const acknowledged = (request) => request.answer(200, {}, keysOf(request.body).map((key, i) => published(key, i)).join(""));
 async function again(code = 1001) {
   socket().end(code);
   await pass(31_000);
@@ -120,6 +123,47 @@ test("a gap of another log forgets the cursor of the topics that it names: their
   assert.deepEqual(one.data(), ["b2", "a11", "b3"]);
 });
 
+test("what comes of a topic that was left is not told, nor does it move the place of the same topic asked for again, until the hub has said that it is left", async () => {
+  const one = await line({ topics: ["a", "b"] });
+  await up(10);
+  one.unsubscribe("b");
+  one.subscribe("b", at(3));
+  one.unsubscribe("b");
+  socket().say(event(11, "late", "b"), block({ topic: "b", data: "typing" }), event(12, "a12"));
+  one.subscribe("b", at(5));
+  const left = block({ event: "tautline.unsubscribed", topic: "b", data: "asked" });
+  // The first is left, the second has its answers and is left: what is behind that is of the third.
+  socket().say(event(13, "late", "b"), left, block({ event: "tautline.gap", data: "b unknown" }), event(4, "old", "b"), subscribed("b", 13), event(14, "late", "b"), left);
+  assert.deepEqual(one.data(), ["a12"]);
+  assert.deepEqual([one.told.subscribed, one.told.unsubscribed.length], [[], 2]);
+  socket().say(event(6, "b6", "b"), event(5, "b5", "b"), event(7, "b7", "b"), subscribed("b", 14), event(14, "b14", "b"), event(15, "b15", "b"));
+  assert.deepEqual(one.data(), ["a12", "b6", "b7", "b15"]);
+  assert.equal(one.cursor, at(15));
+});
+
+test("a connection that is lost before the hub has said that a topic is left is forgotten with it", async () => {
+  const one = await line({ topics: ["a", "b"] });
+  await up(10);
+  one.unsubscribe("b");
+  one.subscribe("b", at(3));
+  socket().say(event(11, "late", "b"));
+  const url = await again();
+  assert.deepEqual([topics(url), url.searchParams.get("lastId")], [["a", `b@${at(3)}`], at(10)]);
+  await up(12, event(4, "b4", "b"));
+  assert.deepEqual(one.data(), ["b4"]);
+});
+
+test("where leaving a topic is too much just now another connection says which topics there are", async () => {
+  const one = await line({ topics: ["a", "b"] });
+  await up(10);
+  one.unsubscribe("b");
+  one.subscribe("b", at(3));
+  socket().say(block({ event: "tautline.error", topic: "b", data: "429 unsubscribe\ntoo many commands\nafter 2000" }), subscribed("b", 10));
+  assert.deepEqual([one.state, one.told.state.at(-1).wait, one.told.error.length], ["waiting", 2_500, 1]);
+  await pass(2_500);
+  assert.deepEqual(topics(socket().url), ["a", `b@${at(3)}`]);
+});
+
 test("by event stream and poll a change of topics connects anew, once, with the own cursor", async () => {
   for (const transport of ["sse", "poll"]) {
     const path = transport === "sse" ? "events" : "poll";
@@ -189,13 +233,31 @@ test("a topic that is refused or revoked is not asked for again; without any the
   assert.equal(one.state, "closed");
 });
 
-test("a subscription that is one too many just now leaves the line without the topic, and says after how long it pays", async () => {
+test("a subscription that is one too many just now is told, and asked for again after the wait, from the same place", async () => {
   const one = await line();
-  await up(1);
-  one.subscribe("b");
-  socket().say(block({ event: "tautline.error", topic: "b", data: "429 subscribe\ntoo many commands\nafter 2000" }));
-  assert.deepEqual(one.told.error, [{ status: 429, command: "subscribe", key: "", topic: "b", message: "too many commands", after: 2_000 }]);
-  assert.deepEqual(one.topics, ["a"]);
+  await up(10);
+  one.subscribe("b", at(3));
+  one.subscribe("c");
+  const [ofB, ofC] = socket().sent;
+  const refused = (topic, ...more) => block({ event: "tautline.error", topic, data: ["429 subscribe", "too many commands", ...more].join("\n") });
+  socket().say(refused("b", "after 2000"), refused("c"));
+  assert.deepEqual(one.told.error[0], { status: 429, command: "subscribe", key: "", topic: "b", message: "too many commands", after: 2_000 });
+  assert.deepEqual(one.topics, ["a", "b", "c"]);
+  await pass(1_000);
+  assert.deepEqual(socket().sent, [ofB, ofC]);
+  await pass(1_000);
+  assert.deepEqual(socket().sent, [ofB, ofC, ofC]);
+  await pass(1_000);
+  assert.deepEqual(socket().sent, [ofB, ofC, ofC, ofB]);
+  // Neither one that was left meanwhile, nor by a connection that is over.
+  socket().say(refused("b"), refused("c"));
+  one.unsubscribe("b");
+  const [old, sent] = [socket(), socket().sent.length];
+  await again();
+  assert.deepEqual(topics(socket().url), ["a", "c"]);
+  await up(12);
+  await pass(5_000);
+  assert.deepEqual([old.sent.length, socket().sent], [sent, []]);
 });
 
 test("presence is told: who is here, who joins, who leaves", async () => {
@@ -228,11 +290,10 @@ test("a publication waits for its acknowledgement, and goes again with the same 
   const [first, second] = [one.publish("a", "x\ny", { event: "t", to: "others", slot: "s" }), one.publish("a", "z", { key: "mine" })];
   assert.deepEqual(world.sockets[0].sent, []);
   await up(1);
-  const [x, z] = socket().sent;
-  const key = fields(x).id;
+  const key = keysOf(socket().sent[0])[0];
   assert.match(key, /^\d+\.\d+\.1$/);
-  assert.equal(x, `id: ${key}\ntopic: a\nevent: t\nto: others\nslot: s\ndata: x\ndata: y\n\n`);
-  assert.equal(z, "id: mine\ntopic: a\ndata: z\n\n");
+  const z = "id: mine\ntopic: a\ndata: z\n\n";
+  assert.deepEqual(socket().sent, [`id: ${key}\ntopic: a\nevent: t\nto: others\nslot: s\ndata: x\ndata: y\n\n${z}`]);
   socket().say(block({ event: "tautline.ack", topic: "a", data: `${key} ${at(2)}` }));
   assert.equal(await first, at(2));
   await again();
@@ -269,25 +330,122 @@ test("by event stream publications go by POST, those that wait together, one req
   assert.equal(asked("send").length, 2);
 });
 
-test("what a POST was not answered for goes again, and a POST that is refused as such rejects what was in it", async () => {
+test("what a POST was not answered for goes again, and what was too much just now with all that is behind it, in order, after one wait", async () => {
   const one = await line({ transports: ["sse"] });
-  const sent = ["1", "2", "3"].map((data) => one.publish("a", data, { key: `k${data}` }));
+  const sent = ["1", "2", "3", "4"].map((data) => one.publish("a", data, { key: `k${data}` }));
   asked("events").at(-1).answer().say(session, position(1));
   await settle();
-  const [ack, late] = [block({ event: "tautline.ack", topic: "a", data: `k1 ${at(2)}` }), block({ event: "tautline.error", topic: "a", data: "429 publish k2\nmore than 100 a second\nafter 3000" })];
-  asked("send")[0].answer(200, {}, ack + late);
+  const late = block({ event: "tautline.error", topic: "a", data: "429 publish k2\nmore than 100 a second\nafter 3000" });
+  asked("send")[0].answer(200, {}, published("k1", 2) + late);
   assert.equal(await sent[0], at(2));
-  await pass(1_500);
-  assert.deepEqual(asked("send")[1].body, "id: k3\ntopic: a\ndata: 3\n\n");
-  asked("send")[1].answer(413);
-  await assert.rejects(sent[2], { status: 413 });
+  sent.push(one.publish("a", "5", { key: "k5" }));
+  await pass(3_499);
+  assert.equal(asked("send").length, 1);
+  await pass(1);
+  assert.deepEqual(keysOf(asked("send")[1].body), ["k2", "k3", "k4", "k5"]);
+  // Answered, but not for all.
+  asked("send")[1].answer(200, {}, published("k2", 3));
   await pass(1_499);
+  sent.push(one.publish("a", "6", { key: "k6" }));
+  await settle();
   assert.equal(asked("send").length, 2);
-  await pass(501);
-  assert.deepEqual(asked("send")[2].body, "id: k2\ntopic: a\ndata: 2\n\n");
-  asked("send")[2].answer(200, {}, block({ event: "tautline.ack", topic: "a", data: `k2 ${at(3)}` }));
-  assert.equal(await sent[1], at(3));
+  await pass(1);
+  assert.deepEqual(keysOf(asked("send")[2].body), ["k3", "k4", "k5", "k6"]);
+  acknowledged(asked("send")[2]);
+  await Promise.all(sent);
   assert.equal(one.state, "open");
+});
+
+test("of a POST that is refused as a whole only the bad publication is given up", async () => {
+  for (const status of [400, 404, 413]) {
+    world.requests = [];
+    const one = await line({ transports: ["sse"] });
+    asked("events").at(-1).answer().say(session, position(1));
+    await settle();
+    const sent = ["good", "bad", "better", "best"].map((key) => one.publish("a", "x", { key }).catch((fault) => fault.status));
+    await settle();
+    asked("send").at(-1).answer(status);
+    await settle();
+    sent.push(one.publish("a", "x", { key: "behind" }));
+    sent.push(one.publish("a", "x", { key: "last" }));
+    for (let i = 0; i < 5; i += 1) {
+      await settle();
+      const request = asked("send").at(-1);
+      request.body.includes("id: bad") ? request.answer(status) : acknowledged(request);
+    }
+    assert.deepEqual(await Promise.all(sent), [at(0), status, at(0), at(0), at(0), at(1)]);
+    assert.deepEqual(asked("send").map(({ body }) => keysOf(body)), [["good", "bad", "better", "best"], ["good"], ["bad"], ["better"], ["best"], ["behind", "last"]]);
+    assert.equal(one.state, "open");
+    one.close();
+  }
+});
+
+test("of a message that closes the socket for its size only the publication that is too long alone is given up, and the transport stays", async () => {
+  const one = await line();
+  await up(1);
+  const sent = ["good", "bad", "better"].map((key) => one.publish("a", "x", { key }).catch((fault) => fault.status));
+  await settle();
+  assert.deepEqual(socket().sent.map(keysOf), [["good", "bad", "better"]]);
+  await again(1009);
+  await up(1);
+  assert.deepEqual(socket().sent.map(keysOf), [["good"]]);
+  socket().say(published("good", 2));
+  await settle();
+  sent.push(one.publish("a", "x", { key: "behind" }));
+  await settle();
+  assert.deepEqual(socket().sent.map(keysOf), [["good"], ["bad"]]);
+  await again(1009);
+  assert.equal(await sent[1], 1009);
+  await up(1);
+  socket().say(published("better", 3));
+  await settle();
+  socket().say(published("behind", 4));
+  assert.deepEqual(socket().sent.map(keysOf), [["better"], ["behind"]]);
+  assert.deepEqual(await Promise.all(sent), [at(2), 1009, at(3), at(4)]);
+  assert.deepEqual([one.transport, world.sockets.length], ["websocket", 3]);
+});
+
+test("what is published in one go leaves together, and what is beyond the rate, with all behind it, goes again in order after one wait", async () => {
+  const one = await line();
+  await up(1);
+  for (let i = 0; i < 5; i += 1) one.publish("a", "x", { key: `k${i}` }).catch(() => {});
+  await settle();
+  one.publish("a", "x", { key: "k5" }).catch(() => {});
+  one.publish("a", "now", { keep: "no" });
+  await settle();
+  const burst = ["k0", "k1", "k2", "k3", "k4"];
+  assert.deepEqual(socket().sent.map(keysOf), [burst, ["k5"], []]);
+  const late = (key, after) => socket().say(block({ event: "tautline.error", topic: "a", data: `429 publish ${key}\nmore than 100 a second\nafter ${after}` }));
+  socket().say(published("k0", 2));
+  late("k1", 2_000);
+  late("k5", 10);
+  one.publish("a", "x", { key: "k6" }).catch(() => {});
+  await pass(2_499);
+  assert.equal(socket().sent.length, 3);
+  await pass(1);
+  assert.deepEqual(socket().sent.slice(3).map(keysOf), [["k1", "k2", "k3", "k4", "k5", "k6"]]);
+  // The wait outlives the connection.
+  late("k1", 40_000);
+  await again();
+  await up(1);
+  assert.deepEqual(socket().sent, []);
+  await pass(9_500);
+  assert.deepEqual(socket().sent.map(keysOf), [["k1", "k2", "k3", "k4", "k5", "k6"]]);
+});
+
+test("what does not fit into one message waits for the answers to it, so that nothing overtakes what is refused of it", async () => {
+  const one = await line();
+  await up(1);
+  for (let i = 0; i < 3; i += 1) one.publish("a", "x".repeat(30_000), { key: `k${i}` }).catch(() => {});
+  await settle();
+  one.publish("a", "x", { key: "k3" }).catch(() => {});
+  await settle();
+  socket().say(published("k0", 2));
+  await settle();
+  assert.deepEqual(socket().sent.map(keysOf), [["k0", "k1"]]);
+  socket().say(published("k1", 3));
+  await settle();
+  assert.deepEqual(socket().sent.map(keysOf), [["k0", "k1"], ["k2", "k3"]]);
 });
 
 test("one POST holds at most 64 Ki unless one publication is longer", async () => {
@@ -308,12 +466,13 @@ test("a refused publication rejects; one too many just now is sent again after t
   await up(1);
   const refused = one.publish("a", "x", { key: "k1" });
   const later = one.publish("a", "y", { key: "k2" });
+  await settle();
   socket().say(block({ event: "tautline.error", topic: "a", data: "413 publish k1\nlonger than 5" }), block({ event: "tautline.error", topic: "a", data: "429 publish k2\nmore than 100 a second\nafter 1000" }));
   await assert.rejects(refused, { message: "longer than 5", status: 413 });
   await pass(999);
-  assert.equal(socket().sent.length, 2);
+  assert.equal(socket().sent.length, 1);
   await pass(1_001);
-  assert.deepEqual(socket().sent.map((text) => fields(text).id), ["k1", "k2", "k2"]);
+  assert.deepEqual(socket().sent.map(keysOf), [["k1", "k2"], ["k2"]]);
   socket().say(block({ event: "tautline.ack", topic: "a", data: `k2 ${at(7)}` }));
   assert.equal(await later, at(7));
   assert.equal(one.told.error.length, 2);
@@ -377,12 +536,15 @@ test("with ack every 50 events are acknowledged, and fewer 100 ms after the firs
   }
 });
 
-test("by polls lastId is the acknowledgement, and without the option nothing is acknowledged", async () => {
+test("by polls lastId is the acknowledgement, as they say; without the option nothing is acknowledged", async () => {
   await line({ transports: ["poll"], ack: true });
-  assert.equal(asked("poll").at(-1).url.searchParams.get("ack"), null);
+  assert.equal(asked("poll").at(-1).url.searchParams.get("ack"), "1");
   asked("poll").at(-1).answer(200, {}, event(1) + position(1));
   await pass(1_000);
-  assert.equal(asked("poll").at(-1).url.searchParams.get("lastId"), at(1));
+  assert.deepEqual(["ack", "lastId"].map((name) => asked("poll").at(-1).url.searchParams.get(name)), ["1", at(1)]);
+  assert.equal(asked("ack").length, 0);
+  await line({ transports: ["poll"] });
+  assert.equal(asked("poll").at(-1).url.searchParams.get("ack"), null);
   await line();
   await up(1, event(1));
   await pass(1_000);
