@@ -99,6 +99,51 @@ fn a_topic_that_is_asked_for_from_another_place_is_let_go_of_first() {
 }
 
 #[test]
+fn a_gap_of_the_old_place_says_nothing_of_the_new_one() {
+    let (mut world, lane) = attached(&["a", "b"]);
+    world.session.subscribe("b", Some(cursor(5))).unwrap();
+    world.turn();
+    world.text(lane, "event: tautline.gap\ndata: b unknown\n\n");
+    world.text(lane, "event: tautline.unsubscribed\ntopic: b\ndata: asked\n\n");
+    world.text(lane, &(event(4, "b", "known") + &event(6, "b", "six")));
+    assert_eq!(world.log(), ["gap b unknown", "unsubscribed b asked", "b six"]);
+}
+
+#[test]
+fn a_topic_that_the_server_does_not_let_go_of_just_now_is_asked_for_on_another_connection() {
+    let (mut world, lane) = attached(&["a", "b"]);
+    world.session.subscribe("b", Some(cursor(5))).unwrap();
+    world.turn();
+    world.messages(lane);
+    world.text(lane, "event: tautline.error\ntopic: b\ndata: 429 unsubscribe\ndata: too many\ndata: after 10\n\n");
+    world.turn();
+    let other = world.expect_connect();
+    let request = world.connected(other);
+    assert!(request.contains("topic=b@7-5-00000001"), "{request}");
+}
+
+#[test]
+fn a_first_message_that_is_refused_for_its_session_goes_once_more_without() {
+    let mut config = only(Transport::WebSocket);
+    config.token = Some("t0k3n".into());
+    let mut world = World::new(config, &["a"]);
+    let lane = world.expect_connect();
+    let request = attach_websocket(&mut world, lane, &attach(10));
+    assert!(request.contains("/ws?auth=message&topic=a"), "{request}");
+    assert!(!request.contains("Tautline-Session"), "{request}");
+    world.eof(lane);
+    world.wait();
+    for session in [true, false] {
+        let lane = world.expect_connect();
+        let request = world.connected(lane);
+        assert_eq!(request.contains("Tautline-Session: 5e551\r\n"), session, "{request}");
+        world.switch(lane);
+        world.close(lane, 4003, "not allowed");
+    }
+    assert!(world.log().last().unwrap().starts_with("closed: "));
+}
+
+#[test]
 fn a_gap_ahead_or_unknown_forgets_the_cursor_and_a_topics_own_alone() {
     for reason in ["ahead", "unknown", "of a later version"] {
         let (mut world, lane) = attached(&["a"]);

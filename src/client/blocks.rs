@@ -208,7 +208,9 @@ impl Session {
             }
             Kind::Gap(scope) => {
                 for gap in Gaps::new(event.data) {
-                    if gap.reason != super::event::GapReason::Expired {
+                    // Of a topic that is asked for from another place it is the old place that has a gap.
+                    let stale = self.leaving.iter().any(|leaving| **leaving == *gap.topic);
+                    if gap.reason != super::event::GapReason::Expired && !stale {
                         self.cursors.forget(gap.topic, scope);
                     }
                 }

@@ -454,6 +454,8 @@ impl Session {
                 self.later.retain(|(_, waiting)| **waiting != *topic);
                 self.later.push((at, topic.into()));
             }
+            // The topic is still the connection's, and what comes of it is from the old place.
+            ("unsubscribe", ..) if later => self.reattach = true,
             // It would be the same with the next request, which it would spoil for the other topics.
             ("subscribe", _, Some(topic)) => drop(self.cursors.remove(topic)),
             _ => {}

@@ -77,7 +77,7 @@ pub struct Session {
     pub(super) refusals: VecDeque<(u16, String)>,
     phase: Phase,
     /// The topics changed, and the feed cannot be told.
-    reattach: bool,
+    pub(super) reattach: bool,
     /// The session was left out of a request once since the last attach.
     without_session: bool,
 }
@@ -601,7 +601,8 @@ impl Session {
         }
         let (random, second) = (self.draw(), self.draw());
         let (mut at_once, mut cause) = (false, cause);
-        match Verdict::of(cause, self.token.is_some() && !self.without_session) {
+        let session = self.token.is_some() && !self.without_session;
+        match Verdict::of(cause, session, line.attached.is_some()) {
             Verdict::Stop(closed) => return self.end(closed),
             Verdict::WithoutSession => {
                 self.token = None;
@@ -694,9 +695,11 @@ enum Verdict {
 impl Verdict {
     /// The table "Errors and closes" of the protocol. What would happen again is tried on the transports below first: whoever stands
     /// between may know no upgrades or no streams.
-    fn of(cause: Cause, session: bool) -> Self {
+    fn of(cause: Cause, session: bool, attached: bool) -> Self {
         match cause {
             Cause::CloseCode(code) => match code {
+                // What the 403 is behind a first message: the session may be another user's.
+                4003 if session && !attached => Self::WithoutSession,
                 1008 | 4000..=4499 => Self::Stop(Closed::CloseCode(code)),
                 1002 | 1003 | 1007 | 1009 => Self::Fall(Some(Closed::CloseCode(code))),
                 1012 | 1013 => Self::Neutral,
