@@ -71,8 +71,7 @@ impl Naive {
         let topic = check_name(self.topic()).is_ok();
         let cursor = |text: &str| Cursor::parse(text).is_ok();
         match event.as_deref().and_then(|event| event.strip_prefix("tautline.")) {
-            // An empty line of data is none.
-            Some("subscribe") => topic && data.as_deref().is_none_or(|data| data.is_empty() || cursor(data)),
+            Some("subscribe") => topic && data.as_deref().is_none_or(cursor),
             Some("unsubscribe" | "presence") => topic,
             Some("ack") => data.as_deref().is_some_and(cursor),
             Some("token") => data.as_ref().is_some_and(|data| !data.is_empty() && !data.contains('\n')),
