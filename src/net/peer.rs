@@ -78,9 +78,6 @@ impl Wire {
         }
     }
 
-    /// How much may wait while more is handled, where `limit` bytes may wait at all, so that a reply to what comes next finds room: half, as
-    /// no more is read at a time. But where messages are compressed, one of a few bytes may come to the longest there is.
-    #[inline]
     /// Bytes of a body or message that is not whole yet, where they are more than what a connection has anyway.
     pub(crate) fn charge(&self) -> usize {
         /// Below, the counting would cost more than it saves.
@@ -93,6 +90,9 @@ impl Wire {
         if held < LEAST { 0 } else { held }
     }
 
+    /// How much may wait while more is handled, where `limit` bytes may wait at all, so that a reply to what comes next finds room: half, as
+    /// no more is read at a time. But where messages are compressed, one of a few bytes may come to the longest there is.
+    #[inline]
     pub(crate) fn most_waiting(&self, limit: usize) -> usize {
         #[cfg(feature = "deflate")]
         if let Wire::WebSocket(ws) = self

@@ -101,12 +101,6 @@ pub(super) struct PublishQuery {
     slot: Option<String>,
 }
 
-impl From<PublishError> for No {
-    fn from(error: PublishError) -> Self {
-        Self::Refused(error.into())
-    }
-}
-
 /// How an attempt ended.
 enum No {
     /// With this answer, still to be written.
@@ -124,6 +118,12 @@ impl From<ResponseError> for No {
 impl From<Refused> for No {
     fn from(refused: Refused) -> Self {
         Self::Refused(refused)
+    }
+}
+
+impl From<PublishError> for No {
+    fn from(error: PublishError) -> Self {
+        Self::Refused(error.into())
     }
 }
 

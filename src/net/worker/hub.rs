@@ -49,21 +49,26 @@ impl<H: Handler> Worker<H> {
         for index in concerned.map(|(index, ..)| index).collect::<Vec<_>>() {
             self.serve(index, Cause::Revoke(revocation.topic()));
         }
-        // Requests whose bodies are on their way: what they are to do is done when these are here.
-        for index in self.peers.iter_indices().collect::<Vec<_>>() {
-            if revocation.topic().is_none()
-                && let Some(Cold { hub: Some(line), .. }) =
-                    self.peers.get_mut(index).and_then(|peer| peer.cold.as_deref_mut())
-                && let HubLine::Errand(errand) = &mut **line
-            {
-                errand.revoke(revocation);
-            }
+        if revocation.topic().is_none() {
+            self.revoke_errands(revocation);
         }
         // Who was between two connections, or two polls, is not waited for.
         if let Some(hub) = self.core.hub.clone() {
             let mut presence = hub.presence();
             for change in presence.expel(&revocation.name(), revocation.topic()) {
                 self.core.tell(&change);
+            }
+        }
+    }
+
+    /// Ends requests whose bodies are on their way: what they are to do is done when these are here.
+    fn revoke_errands(&mut self, revocation: &Revocation) {
+        for index in self.peers.iter_indices().collect::<Vec<_>>() {
+            let cold = self.peers.get_mut(index).and_then(|peer| peer.cold.as_deref_mut());
+            if let Some(Cold { hub: Some(line), .. }) = cold
+                && let HubLine::Errand(errand) = &mut **line
+            {
+                errand.revoke(revocation);
             }
         }
     }
